@@ -1,0 +1,1 @@
+//! The core entities, each defined once

@@ -1,0 +1,1 @@
+//! When to retry, and the retry budget

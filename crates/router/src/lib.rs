@@ -1,0 +1,1 @@
+//! Request to route: the traditional router

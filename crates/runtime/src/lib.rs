@@ -1,0 +1,1 @@
+//! Entities compiled into the snapshot a node serves from

@@ -1,0 +1,1 @@
+//! Postgres: pool, migrations, SQL made from the entity definitions, change log, LISTEN

@@ -1,0 +1,1 @@
+//! A whole gateway in-process, mock upstreams, a Postgres per test run
