@@ -1,0 +1,117 @@
+//! Services: where requests go.
+
+use serde_json::{Map, Value};
+use silverback_schema::field::{array, boolean, foreign, id, integer, string, timestamp, uuid as uuid_field};
+use silverback_schema::{EntityCheck, EntityDef, Record, Shorthand, record};
+use uuid::Uuid;
+
+use crate::checks::{host, path_normalized, utf8_name};
+use crate::route::Protocol;
+use crate::{Ref, tags};
+
+const PROTOCOLS: [&str; 8] = ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"];
+const TIMEOUT_MAX: i64 = 2_147_483_646;
+
+record! {
+    /// An upstream API: where requests are sent, how long to wait and how often to try.
+    pub struct Service {
+        /// The primary key.
+        pub id: Uuid = id(),
+        /// When the row was made.
+        pub created_at: i64 = timestamp(),
+        /// When the row was last changed.
+        pub updated_at: i64 = timestamp(),
+        /// A unique name.
+        pub name: Option<String> = string().unique().len_min(1).check(utf8_name),
+        /// How many times a failed request is tried again.
+        pub retries: Option<u16> = integer().default(5).between(0, 32767),
+        /// The protocol spoken with the upstream.
+        pub protocol: Protocol = string().required().default("http").one_of(PROTOCOLS).len_min(1),
+        /// The upstream's host name, address or the name of an `upstream`.
+        pub host: String = string().required().len_min(1).check(host),
+        /// The upstream's port.
+        pub port: u16 = integer().required().default(80).between(0, 65535),
+        /// The path put before the request's path.
+        pub path: Option<String> = string().starts_with("/").len_min(1).match_none("//", "must not have empty segments").check(path_normalized),
+        /// Milliseconds to wait for a connection.
+        pub connect_timeout: Option<u32> = integer().default(60000).between(1, TIMEOUT_MAX),
+        /// Milliseconds between two successful writes to the upstream.
+        pub write_timeout: Option<u32> = integer().default(60000).between(1, TIMEOUT_MAX),
+        /// Milliseconds between two successful reads from the upstream.
+        pub read_timeout: Option<u32> = integer().default(60000).between(1, TIMEOUT_MAX),
+        /// Words for grouping and filtering.
+        pub tags: Option<Vec<String>> = tags(),
+        /// The certificate shown to the upstream.
+        pub client_certificate: Option<Ref> = foreign("certificates"),
+        /// Whether the upstream's certificate is verified; the node's setting when null.
+        pub tls_verify: Option<bool> = boolean(),
+        /// How long a chain of certificates may be.
+        pub tls_verify_depth: Option<u8> = integer().default(Value::Null).between(0, 64),
+        /// The authorities trusted when the upstream's certificate is verified; the node's when null.
+        pub ca_certificates: Option<Vec<Uuid>> = array(uuid_field().required().len_min(1)),
+        /// A disabled service is as if it were not there.
+        pub enabled: bool = boolean().required().default(true),
+    }
+}
+
+fn only_with(protocols: &[&'static str], field: &'static str) -> EntityCheck {
+    EntityCheck::Conditional {
+        if_field: "protocol",
+        if_match: Box::new(string().not_one_of(protocols.iter().copied())),
+        then_field: field,
+        then_match: Box::new(string().eq(Value::Null)),
+        then_err: None,
+    }
+}
+
+/// Learnt from `kong/db/schema/entities/services.lua` and the recorded answers: the port of a `url` without one follows its scheme.
+fn from_url(v: &Value) -> Map<String, Value> {
+    let mut out = Map::new();
+    let Some(url) = v.as_str() else { return out };
+    let (scheme, rest) = match url.split_once("://") {
+        Some((s, r)) => (Some(s), r),
+        None => (None, url),
+    };
+    let (authority, path) = if scheme.is_some() {
+        match rest.find(['/', '?', '#']) {
+            Some(i) => (&rest[..i], &rest[i..]),
+            None => (rest, ""),
+        }
+    } else {
+        ("", rest)
+    };
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, h)| h);
+    let (host, port) = match authority.rfind(':') {
+        Some(i) if !authority[i..].contains(']') => (&authority[..i], authority[i + 1..].parse::<u16>().ok()),
+        _ => (authority, None),
+    };
+    out.insert("protocol".into(), scheme.map_or(Value::Null, |s| Value::from(s.to_ascii_lowercase())));
+    out.insert("host".into(), if host.is_empty() { Value::Null } else { Value::from(host) });
+    let port = port.or(match scheme {
+        Some("https") => Some(443),
+        Some("http") => Some(80),
+        _ => None,
+    });
+    out.insert("port".into(), port.map_or(Value::Null, Value::from));
+    out.insert("path".into(), if path.is_empty() { Value::Null } else { Value::from(path) });
+    out
+}
+
+pub(crate) fn def() -> EntityDef {
+    let not_http = string().one_of(["tcp", "tls", "udp", "grpc", "grpcs"]);
+    EntityDef::new("services", Service::fields())
+        .endpoint_key("name")
+        .shorthand(Shorthand { name: "url", field: string(), translate: from_url, shown_from: None, wins: true })
+        .check(EntityCheck::Conditional {
+            if_field: "protocol",
+            if_match: Box::new(not_http),
+            then_field: "path",
+            then_match: Box::new(string().eq(Value::Null)),
+            then_err: None,
+        })
+        .check(only_with(&["https", "tls"], "client_certificate"))
+        .check(only_with(&["https", "tls"], "tls_verify"))
+        .check(only_with(&["https", "tls"], "tls_verify_depth"))
+        .check(only_with(&["https", "tls"], "ca_certificates"))
+}

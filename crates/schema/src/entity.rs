@@ -1,0 +1,121 @@
+//! [`EntityDef`]: one kind of thing that the Admin API manages, said once.
+
+use crate::check::{EntityCheck, Shorthand};
+use crate::field::{Field, Kind, Named, OnDelete, RecordDef};
+
+/// One kind of thing that the Admin API manages. Validation, `GET /schemas/<name>`, SQL, CRUD paths, paging, import and export follow from it.
+#[derive(Clone, Debug)]
+pub struct EntityDef {
+    /// Kong's name of the entity and our table: `services`, `keyauth_credentials`.
+    pub name: &'static str,
+    /// The path segment of its collection: `services`, `key-auths`.
+    pub collection: &'static str,
+    /// The unique field that stands for the id in paths: `name`, `username`, `key`.
+    pub endpoint_key: Option<&'static str>,
+    /// For entities that live below another: `/consumers/{c}/key-auth` has parent field `consumer` and segment `key-auth`.
+    pub nested: Vec<Nested>,
+    /// Fields, checks, shorthands.
+    pub record: RecordDef,
+    /// Rows may carry `ttl` (seconds) and vanish when it is over.
+    pub ttl: bool,
+    /// A field by which the data plane looks rows up while it serves (a credential's `key`); indexed in the snapshot.
+    pub lookup: Option<&'static str>,
+    /// Unique together, beside the fields that are unique alone. For `plugins`: name, route, service, consumer.
+    pub unique_together: Vec<Vec<&'static str>>,
+}
+
+/// A collection of this entity below a row of another: `/services/{services}/routes`.
+#[derive(Clone, Debug)]
+pub struct Nested {
+    /// The foreign field of this entity which points at the parent: `service`.
+    pub field: &'static str,
+    /// The path segment below the parent's path: `routes`, `key-auth`.
+    pub segment: &'static str,
+}
+
+impl EntityDef {
+    /// An entity with those fields; its collection is called as it is.
+    pub fn new(name: &'static str, fields: Vec<Named>) -> Self {
+        EntityDef {
+            name,
+            collection: name,
+            endpoint_key: None,
+            nested: Vec::new(),
+            record: RecordDef { fields, checks: Vec::new(), shorthands: Vec::new() },
+            ttl: false,
+            lookup: None,
+            unique_together: Vec::new(),
+        }
+    }
+
+    /// The path segment of its collection.
+    pub fn collection(mut self, segment: &'static str) -> Self {
+        self.collection = segment;
+        self
+    }
+
+    /// The unique field that stands for the id in paths.
+    pub fn endpoint_key(mut self, field: &'static str) -> Self {
+        self.endpoint_key = Some(field);
+        self
+    }
+
+    /// A collection below another entity.
+    pub fn nested(mut self, field: &'static str, segment: &'static str) -> Self {
+        self.nested.push(Nested { field, segment });
+        self
+    }
+
+    /// A check over several fields.
+    pub fn check(mut self, check: EntityCheck) -> Self {
+        self.record.checks.push(check);
+        self
+    }
+
+    /// A shorthand field.
+    pub fn shorthand(mut self, shorthand: Shorthand) -> Self {
+        self.record.shorthands.push(shorthand);
+        self
+    }
+
+    /// Rows may expire.
+    pub fn with_ttl(mut self) -> Self {
+        self.ttl = true;
+        self
+    }
+
+    /// The data plane looks rows up by this field.
+    pub fn lookup(mut self, field: &'static str) -> Self {
+        self.lookup = Some(field);
+        self
+    }
+
+    /// These fields are unique together.
+    pub fn unique_together(mut self, fields: &[&'static str]) -> Self {
+        self.unique_together.push(fields.to_vec());
+        self
+    }
+
+    /// The field of that name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.record.get(name)
+    }
+
+    /// Its foreign keys: field name, entity pointed at, what happens when that row goes.
+    pub fn foreign_keys(&self) -> impl Iterator<Item = (&'static str, &'static str, Option<OnDelete>)> + '_ {
+        self.record.fields.iter().filter_map(|(n, f)| match f.kind {
+            Kind::Foreign(to) => Some((*n, to, f.on_delete)),
+            _ => None,
+        })
+    }
+
+    /// The fields that are unique alone.
+    pub fn unique_fields(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.record.fields.iter().filter(|(_, f)| f.unique).map(|(n, _)| *n)
+    }
+
+    /// Whether rows carry tags.
+    pub fn has_tags(&self) -> bool {
+        self.field("tags").is_some()
+    }
+}
