@@ -1,0 +1,72 @@
+//! What all authentication plugins do once they know who calls. Learnt from `kong/pdk/client.lua` and `kong/plugins/key-auth/handler.lua`.
+
+use std::sync::{Arc, LazyLock};
+
+use http::HeaderValue;
+
+use crate::context::AccessCtx;
+use crate::facts::{Consumer, Credential};
+use crate::header::HeaderKey;
+
+/// Header names that tell the upstream who calls.
+pub struct ConsumerHeaders {
+    /// `X-Consumer-ID`.
+    pub id: HeaderKey,
+    /// `X-Consumer-Custom-ID`.
+    pub custom_id: HeaderKey,
+    /// `X-Consumer-Username`.
+    pub username: HeaderKey,
+    /// `X-Credential-Identifier`.
+    pub credential: HeaderKey,
+    /// `X-Anonymous-Consumer`.
+    pub anonymous: HeaderKey,
+}
+
+/// Header names that tell the upstream who calls.
+pub static HEADERS: LazyLock<ConsumerHeaders> = LazyLock::new(|| ConsumerHeaders {
+    id: HeaderKey::from_static("X-Consumer-ID"),
+    custom_id: HeaderKey::from_static("X-Consumer-Custom-ID"),
+    username: HeaderKey::from_static("X-Consumer-Username"),
+    credential: HeaderKey::from_static("X-Credential-Identifier"),
+    anonymous: HeaderKey::from_static("X-Anonymous-Consumer"),
+});
+
+/// Makes the consumer known to the plugins after this one and to the upstream. Without a credential the consumer is the
+/// anonymous one. `identifier` is what `X-Credential-Identifier` says; for key-auth the credential's id.
+pub fn authenticate(
+    ctx: &mut AccessCtx<'_>,
+    consumer: Option<&Arc<Consumer>>,
+    credential: Option<&Arc<Credential>>,
+    identifier: Option<&str>,
+) {
+    let h = &*HEADERS;
+    let edits = &mut *ctx.upstream;
+    match consumer {
+        Some(c) => {
+            let mut id = [0u8; 36];
+            let id = c.id.as_hyphenated().encode_lower(&mut id);
+            put(edits, &h.id, Some(id));
+            put(edits, &h.custom_id, c.custom_id.as_deref());
+            put(edits, &h.username, c.username.as_deref());
+        }
+        None => {
+            for key in [&h.id, &h.custom_id, &h.username] {
+                edits.remove(key.name().clone());
+            }
+        }
+    }
+    put(edits, &h.credential, identifier);
+    match credential {
+        Some(_) => edits.remove(h.anonymous.name().clone()),
+        None => edits.set(h.anonymous.clone(), HeaderValue::from_static("true")),
+    }
+    ctx.facts.consumer = consumer.cloned();
+    ctx.facts.credential = credential.cloned();
+}
+
+fn put(edits: &mut crate::UpstreamEdits, key: &HeaderKey, value: Option<&str>) {
+    match value.and_then(|v| HeaderValue::from_bytes(v.as_bytes()).ok()) {
+        Some(v) => edits.set(key.clone(), v),
+        None => edits.remove(key.name().clone()),
+    }
+}

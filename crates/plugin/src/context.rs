@@ -1,0 +1,159 @@
+//! What a plugin sees in each phase. Contexts are views: headers stay in the proxy's own types.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
+
+use crate::RetryTerms;
+use crate::edits::UpstreamEdits;
+use crate::facts::{Directory, Facts, RouteInfo, ServiceInfo};
+use crate::flow::PluginError;
+use crate::header::HeaderKey;
+
+/// The client's request as it arrived.
+#[derive(Clone, Copy)]
+pub struct RequestView<'a> {
+    /// Method, headers, version. The URI may have lost bytes that are not UTF-8: see `path`.
+    pub parts: &'a request::Parts,
+    /// The raw path with the query, as on the request line.
+    pub path_and_query: &'a [u8],
+    /// The host as routed on, without port.
+    pub host: &'a str,
+}
+
+impl<'a> RequestView<'a> {
+    /// The raw path.
+    pub fn path(&self) -> &'a [u8] {
+        self.path_and_query.split(|b| *b == b'?').next().unwrap_or_default()
+    }
+
+    /// The raw query.
+    pub fn query(&self) -> Option<&'a [u8]> {
+        self.path_and_query.iter().position(|b| *b == b'?').map(|i| &self.path_and_query[i + 1..])
+    }
+
+    /// The first value of a header.
+    pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&'a HeaderValue> {
+        self.parts.headers.get(name)
+    }
+}
+
+/// Gives the request's body to a plugin that needs the whole of it. The upstream still gets it.
+#[async_trait]
+pub trait BodySource: Send {
+    /// The whole body, `Err` when it is longer than `max` bytes or the client failed to send it.
+    async fn read(&mut self, max: usize) -> Result<Bytes, PluginError>;
+}
+
+/// `rewrite` and `access`.
+pub struct AccessCtx<'a> {
+    /// The client's request.
+    pub request: RequestView<'a>,
+    /// Facts, to read and to set.
+    pub facts: &'a mut Facts,
+    /// Changes to the upstream request.
+    pub upstream: &'a mut UpstreamEdits,
+    /// Consumers and credentials.
+    pub directory: &'a dyn Directory,
+    /// The matched route; `None` in `rewrite`.
+    pub route: Option<&'a RouteInfo>,
+    /// Its service.
+    pub service: Option<&'a ServiceInfo>,
+    /// The request's body, for asynchronous phases.
+    pub body: &'a mut dyn BodySource,
+}
+
+impl AccessCtx<'_> {
+    /// A header of the request as earlier plugins left it.
+    pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        match self.upstream.lookup(name) {
+            Some(edited) => edited,
+            None => self.request.parts.headers.get(name),
+        }
+    }
+}
+
+/// Status and headers of a response, to be edited.
+pub trait ResponseHead {
+    /// The status.
+    fn status(&self) -> StatusCode;
+    /// Changes it.
+    fn set_status(&mut self, status: StatusCode);
+    /// The headers.
+    fn headers(&self) -> &HeaderMap;
+    /// Replaces all values of a header.
+    fn set(&mut self, key: &HeaderKey, value: HeaderValue);
+    /// Adds a value.
+    fn append(&mut self, key: &HeaderKey, value: HeaderValue);
+    /// Takes a header away.
+    fn remove(&mut self, name: &HeaderName);
+}
+
+/// `header_filter`.
+pub struct ResponseCtx<'a> {
+    /// The client's request.
+    pub request: RequestView<'a>,
+    /// Facts.
+    pub facts: &'a mut Facts,
+    /// The response.
+    pub head: &'a mut dyn ResponseHead,
+    /// The matched route.
+    pub route: Option<&'a RouteInfo>,
+    /// Its service.
+    pub service: Option<&'a ServiceInfo>,
+}
+
+/// `body_filter`.
+pub struct BodyCtx<'a> {
+    /// Facts.
+    pub facts: &'a mut Facts,
+}
+
+/// `log`.
+pub struct LogCtx<'a> {
+    /// The client's request.
+    pub request: RequestView<'a>,
+    /// Facts, complete.
+    pub facts: &'a Facts,
+    /// Headers of the response, where there was one.
+    pub response_headers: Option<&'a HeaderMap>,
+    /// The matched route.
+    pub route: Option<&'a RouteInfo>,
+    /// Its service.
+    pub service: Option<&'a ServiceInfo>,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection: nothing was sent.
+    Connect,
+    /// No connection in time: nothing was sent.
+    ConnectTimeout,
+    /// The connection went away before a response.
+    Reset,
+    /// No response in time.
+    Timeout,
+    /// The upstream answered with this status.
+    Status(u16),
+}
+
+/// `on_failure`.
+pub struct FailureCtx<'a> {
+    /// The client's request.
+    pub request: RequestView<'a>,
+    /// Facts.
+    pub facts: &'a Facts,
+    /// What happened.
+    pub failure: Failure,
+    /// Which attempt failed, from 1.
+    pub attempt: u32,
+    /// Where it went.
+    pub target: Option<SocketAddr>,
+    /// The upstream's response headers when it answered.
+    pub response_headers: Option<&'a HeaderMap>,
+    /// The terms in force.
+    pub terms: Option<&'a RetryTerms>,
+}

@@ -1,0 +1,89 @@
+//! What a plugin may ask of the node while it is compiled.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+/// Which configuration is being compiled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceInfo {
+    /// Primary key of the row in `plugins`.
+    pub id: Uuid,
+    /// The route it is on.
+    pub route: Option<Uuid>,
+    /// The service it is on.
+    pub service: Option<Uuid>,
+    /// The consumer it is on.
+    pub consumer: Option<Uuid>,
+}
+
+/// The node, as plugins see it.
+pub struct PluginEnv<'a> {
+    /// Which configuration is being compiled.
+    pub instance: &'a InstanceInfo,
+    /// What the node offers.
+    pub services: &'a dyn Services,
+}
+
+/// A task for the node's background runtime.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the node offers to plugins.
+pub trait Services: Send + Sync {
+    /// State that outlives a change of configuration: the same value for the same key as long as someone holds it.
+    /// Use [`PluginEnv::shared`].
+    fn shared(
+        &self,
+        key: &str,
+        make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>,
+    ) -> Arc<dyn Any + Send + Sync>;
+
+    /// Runs a task on the node's background runtime.
+    fn spawn(&self, task: Task);
+
+    /// Counters shared by all nodes; `None` when the node has no database.
+    fn counters(&self) -> Option<Arc<dyn ClusterCounters>>;
+}
+
+impl PluginEnv<'_> {
+    /// State that outlives a change of configuration, keyed by plugin name and `key`.
+    pub fn shared<T: Any + Send + Sync>(&self, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut make = Some(make);
+        let full = format!("{}:{key}", std::any::type_name::<T>());
+        let any = self.services.shared(&full, &mut || {
+            let make = make.take().expect("a registry makes a value at most once per call");
+            Arc::new(make())
+        });
+        any.downcast::<T>().unwrap_or_else(|_| unreachable!("the key holds the name of the type"))
+    }
+}
+
+/// Counters that all nodes of a cluster share, in the database. Slow: never on the path of a request.
+#[async_trait]
+pub trait ClusterCounters: Send + Sync {
+    /// Adds to several counters in one round trip and answers each one's new total.
+    /// `key` names what is counted within the window that begins at `window` (seconds since 1970) and is forgotten at `expires`.
+    async fn add(&self, increments: &[Increment]) -> Result<Vec<u64>, CounterError>;
+}
+
+/// One addition to a cluster counter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Increment {
+    /// What is counted.
+    pub key: String,
+    /// When its window began, seconds since 1970.
+    pub window: i64,
+    /// When the counter may be forgotten, seconds since 1970.
+    pub expires: i64,
+    /// By how much.
+    pub amount: u64,
+}
+
+/// The database did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cluster counters are out of reach: {0}")]
+pub struct CounterError(pub String);

@@ -1,0 +1,149 @@
+//! What is known about a request, for all plugins to read.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Map, Value};
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use crate::RetryTerms;
+use crate::slots::Slots;
+
+/// A consumer, as plugins see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Consumer {
+    /// Primary key.
+    pub id: Uuid,
+    /// Name.
+    pub username: Option<Box<str>>,
+    /// Id in the user's own system.
+    pub custom_id: Option<Box<str>>,
+}
+
+/// A credential found by its lookup field.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Primary key.
+    pub id: Uuid,
+    /// Whose it is.
+    pub consumer: Arc<Consumer>,
+    /// Seconds since 1970 after which it is void.
+    pub expires_at: Option<i64>,
+    /// The entity's other fields, without id, times, consumer, tags and the lookup field; empty for a key.
+    pub extra: Map<String, Value>,
+}
+
+/// Finds consumers and credentials; answered from the node's memory.
+pub trait Directory: Send + Sync {
+    /// A credential of the named entity (`keyauth_credentials`) by its lookup field. One that has expired is not found.
+    fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>>;
+    /// A consumer by id or, failing that, by username.
+    fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>>;
+}
+
+/// The route a request matched, as plugins see it.
+#[derive(Debug, Clone)]
+pub struct RouteInfo {
+    /// Primary key.
+    pub id: Uuid,
+    /// Name.
+    pub name: Option<String>,
+}
+
+/// The service behind a route, as plugins see it.
+#[derive(Debug, Clone)]
+pub struct ServiceInfo {
+    /// Primary key.
+    pub id: Uuid,
+    /// Name.
+    pub name: Option<String>,
+}
+
+/// One try at the upstream; Kong's `tries`.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Where it went.
+    pub target: SocketAddr,
+    /// When it began.
+    pub started: SystemTime,
+    /// How long choosing and connecting took.
+    pub connect: Option<Duration>,
+    /// The upstream's status when it failed by status.
+    pub status: Option<u16>,
+    /// Why it failed; `None` for the one that did not.
+    pub failure: Option<&'static str>,
+}
+
+/// Facts about one request, filled as it goes through the phases.
+#[derive(Debug)]
+pub struct Facts {
+    /// 32 lower-case hexadecimal digits.
+    pub request_id: [u8; 32],
+    /// When the request's header had been read.
+    pub started: Instant,
+    /// The same on the wall clock.
+    pub started_at: SystemTime,
+    /// The peer of the connection.
+    pub peer: SocketAddr,
+    /// The client's address: the peer, or what a trusted proxy says.
+    pub client_ip: IpAddr,
+    /// `http` or `https`, of the connection.
+    pub scheme: &'static str,
+    /// The listener's port.
+    pub port: u16,
+    /// Set by an authentication plugin.
+    pub consumer: Option<Arc<Consumer>>,
+    /// Set by an authentication plugin.
+    pub credential: Option<Arc<Credential>>,
+    /// The tries at the upstream so far.
+    pub attempts: SmallVec<[Attempt; 1]>,
+    /// Terms of retrying, when a plugin gave some.
+    pub retry: Option<Arc<RetryTerms>>,
+    /// When access ended and the upstream was turned to.
+    pub proxied: Option<Instant>,
+    /// When the upstream's response header had been read.
+    pub upstream_header: Option<Instant>,
+    /// Whether the response is the gateway's own.
+    pub local_response: bool,
+    /// Status sent to the client.
+    pub status: u16,
+    /// Bytes of the response's body sent to the client.
+    pub response_bytes: u64,
+    /// Bytes of the request's body received.
+    pub request_bytes: u64,
+    /// State of plugins.
+    pub slots: Slots,
+}
+
+impl Facts {
+    /// Facts of a request that has just arrived.
+    pub fn new(request_id: [u8; 32], peer: SocketAddr, scheme: &'static str, port: u16) -> Self {
+        Facts {
+            request_id,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            peer,
+            client_ip: peer.ip(),
+            scheme,
+            port,
+            consumer: None,
+            credential: None,
+            attempts: SmallVec::new(),
+            retry: None,
+            proxied: None,
+            upstream_header: None,
+            local_response: false,
+            status: 0,
+            response_bytes: 0,
+            request_bytes: 0,
+            slots: Slots::default(),
+        }
+    }
+
+    /// The request id as text.
+    pub fn request_id(&self) -> &str {
+        std::str::from_utf8(&self.request_id).unwrap_or_default()
+    }
+}

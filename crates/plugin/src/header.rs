@@ -1,0 +1,39 @@
+//! Header names that keep their spelling on the wire.
+
+use bytes::Bytes;
+use http::HeaderName;
+use http::header::InvalidHeaderName;
+
+/// A header name with the spelling in which HTTP/1 peers see it (`RateLimit-Remaining`). Made once, cloned without allocating.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderKey {
+    name: HeaderName,
+    wire: Bytes,
+}
+
+impl HeaderKey {
+    /// From a constant in its wire spelling.
+    ///
+    /// # Panics
+    /// When the text is not a header name; meant for constants in `static`s.
+    pub fn from_static(wire: &'static str) -> Self {
+        let name = HeaderName::from_bytes(wire.as_bytes());
+        HeaderKey { name: name.expect("a constant header name is valid"), wire: Bytes::from_static(wire.as_bytes()) }
+    }
+
+    /// From text in its wire spelling.
+    pub fn new(wire: &str) -> Result<Self, InvalidHeaderName> {
+        let name = HeaderName::from_bytes(wire.as_bytes())?;
+        Ok(HeaderKey { name, wire: Bytes::copy_from_slice(wire.as_bytes()) })
+    }
+
+    /// The lower-case name.
+    pub fn name(&self) -> &HeaderName {
+        &self.name
+    }
+
+    /// The spelling on the wire; always ASCII.
+    pub fn wire(&self) -> &Bytes {
+        &self.wire
+    }
+}
