@@ -7,6 +7,7 @@ mod consumer;
 mod plugin;
 mod route;
 mod service;
+pub mod tables;
 
 use std::sync::LazyLock;
 
@@ -20,6 +21,7 @@ pub use consumer::Consumer;
 pub use plugin::PluginRow;
 pub use route::{PathHandling, Protocol, Route, SourceOrDestination};
 pub use service::Service;
+pub use tables::{Change, CredentialRow, Row, Tables};
 
 /// `{"id": "..."}`: a reference to another row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
