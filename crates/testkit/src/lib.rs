@@ -1,1 +1,26 @@
-//! A whole gateway in-process, mock upstreams, a Postgres per test run
+//! What tests, the demo and the benchmarks run against: private Postgres and Redis servers, mock upstreams, and a small
+//! HTTP/1.1 client that can also say what no well-behaved client says.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`process`] | child processes that die with their parent, free ports |
+//! | [`postgres`] | a private cluster; one database per test, copied from a migrated template |
+//! | [`redis`] | a private Redis |
+//! | [`upstream`] | echo and scripted upstreams that count what reaches them (feature `upstream`) |
+//! | [`echo`] | the answer of an echo upstream, as a pure function |
+//! | [`h1`] | HTTP/1.1 as bytes: requests and responses parsed without judging them |
+//! | [`client`] | a blocking keep-alive client and [`client::exchange`] for malformed requests |
+//!
+//! Without default features the crate needs neither the gateway nor Tokio; that is what `xtask` links.
+
+pub mod client;
+pub mod echo;
+mod error;
+pub mod h1;
+pub mod postgres;
+pub mod process;
+pub mod redis;
+#[cfg(feature = "upstream")]
+pub mod upstream;
+
+pub use error::Error;
