@@ -1,1 +1,10 @@
-//! Targets, algorithms, DNS
+//! Where a service's requests go: addresses, their resolution and the choice between them.
+//!
+//! No Pingora here, and no blocking: names are resolved in the background; a request waits for DNS only when nothing at all is
+//! known of a name.
+
+mod pool;
+mod resolver;
+
+pub use pool::{PickError, Pool};
+pub use resolver::{DnsConfig, Resolver, SetUpError};

@@ -1,1 +1,9 @@
-//! Entities compiled into the snapshot a node serves from
+//! Entities compiled into the [`Snapshot`] a node serves from.
+
+pub mod chain;
+pub mod directory;
+pub mod snapshot;
+
+pub use chain::{Chain, Instance, Outcome, Picks, Step};
+pub use directory::DirectoryIndex;
+pub use snapshot::{Current, RouteRuntime, ServiceRuntime, Snapshot};

@@ -1,0 +1,278 @@
+//! The ordered plugin chain of a route, and how its phases run.
+//!
+//! Kong's rules (`kong/runloop/plugins_iterator.lua`, `kong/init.lua`): plugins run by descending priority; which configuration of
+//! a plugin applies is decided when its turn comes, because an authentication plugin before it may have found the consumer; after
+//! a plugin answered the request itself the rest of the chain is still collected, so that their later phases run.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use silverback_plugin::context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, ResponseCtx};
+use silverback_plugin::{DynHandler, Flow, InstanceInfo, Phases, PluginError, Response, RetryAdvice};
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+/// A plugin compiled for one row of `plugins`.
+pub struct Instance {
+    /// The plugin's name.
+    pub name: &'static str,
+    /// The phases it takes part in.
+    pub phases: Phases,
+    /// Where it was configured.
+    pub info: InstanceInfo,
+    /// The plugin.
+    pub handler: Arc<dyn DynHandler>,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("name", &self.name).field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// Configurations of one plugin that belong to consumers, as far as they apply to one route.
+pub type ByConsumer = HashMap<Uuid, ConsumerConfigs, foldhash::fast::RandomState>;
+
+/// What one consumer's configurations leave open between each other and the route's own.
+#[derive(Debug, Default, Clone)]
+pub struct ConsumerConfigs {
+    /// Stronger than route + service: route+service+consumer, route+consumer or service+consumer.
+    pub specific: Option<Arc<Instance>>,
+    /// On the consumer alone: weaker than route + service, stronger than route.
+    pub alone: Option<Arc<Instance>>,
+}
+
+/// One plugin's place in a chain.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// The configuration for route + service together.
+    pub route_and_service: Option<Arc<Instance>>,
+    /// The strongest of route, service, global.
+    pub base: Option<Arc<Instance>>,
+    /// Configurations of consumers.
+    pub by_consumer: Option<Arc<ByConsumer>>,
+}
+
+impl Step {
+    /// The configuration that applies.
+    fn resolve(&self, consumer: Option<Uuid>) -> Pick {
+        let own = if let (Some(all), Some(c)) = (&self.by_consumer, consumer) { all.get(&c) } else { None };
+        if let Some(specific) = own.and_then(|c| c.specific.as_ref()) {
+            return Pick::Consumer(specific.clone());
+        }
+        if self.route_and_service.is_some() {
+            return Pick::RouteAndService;
+        }
+        if let Some(alone) = own.and_then(|c| c.alone.as_ref()) {
+            return Pick::Consumer(alone.clone());
+        }
+        if self.base.is_some() { Pick::Base } else { Pick::None }
+    }
+
+    fn get<'a>(&'a self, pick: &'a Pick) -> Option<&'a Instance> {
+        match pick {
+            Pick::None => None,
+            Pick::Base => self.base.as_deref(),
+            Pick::RouteAndService => self.route_and_service.as_deref(),
+            Pick::Consumer(i) => Some(i),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Pick {
+    None,
+    Base,
+    RouteAndService,
+    Consumer(Arc<Instance>),
+}
+
+/// The configurations chosen for one request, one per step of its chain.
+#[derive(Debug, Default, Clone)]
+pub struct Picks(SmallVec<[Pick; 6]>);
+
+/// The plugins of a route in order.
+#[derive(Debug, Default)]
+pub struct Chain {
+    steps: Box<[Step]>,
+    phases: Option<Phases>,
+}
+
+/// How the access phase ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The request goes on.
+    Next,
+    /// A plugin answered.
+    Exit(Response),
+    /// A plugin failed: which, and the text for the log. The client gets status 500.
+    Failed(&'static str, String),
+}
+
+impl Chain {
+    /// Steps in order of descending priority.
+    pub fn new(steps: Vec<Step>) -> Self {
+        let mut phases: Option<Phases> = None;
+        let mut add = |i: &Instance| phases = Some(phases.map_or(i.phases, |p| p | i.phases));
+        for s in &steps {
+            s.base.iter().chain(&s.route_and_service).for_each(|i| add(i));
+            for c in s.by_consumer.iter().flat_map(|m| m.values()) {
+                c.specific.iter().chain(&c.alone).for_each(|i| add(i));
+            }
+        }
+        Chain { steps: steps.into(), phases }
+    }
+
+    /// Whether any plugin that may run takes part in this phase.
+    pub fn has(&self, phase: Phases) -> bool {
+        self.phases.is_some_and(|p| p.has(phase))
+    }
+
+    /// Whether the chain has no plugin at all.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Runs `rewrite`. For the chain of global plugins.
+    pub async fn rewrite(&self, ctx: &mut AccessCtx<'_>) -> Outcome {
+        if !self.has(Phases::REWRITE) {
+            return Outcome::Next;
+        }
+        for step in &self.steps {
+            let Some(i) = step.base.as_deref().filter(|i| i.phases.has(Phases::REWRITE)) else { continue };
+            let mut done = guard(i, || i.handler.rewrite(ctx));
+            if matches!(done, Ok(Flow::Await)) {
+                done = guard_async(i, i.handler.rewrite_async(ctx)).await;
+            }
+            match done {
+                Ok(Flow::Exit(r)) => return Outcome::Exit(r),
+                Ok(_) => {}
+                Err(text) => return Outcome::Failed(i.name, text),
+            }
+        }
+        Outcome::Next
+    }
+
+    /// Chooses each plugin's configuration in turn and runs `access`. `picks` holds the choice for the later phases.
+    pub async fn access(&self, picks: &mut Picks, ctx: &mut AccessCtx<'_>) -> Outcome {
+        let mut outcome = Outcome::Next;
+        for step in &self.steps {
+            let pick = step.resolve(ctx.facts.consumer.as_ref().map(|c| c.id));
+            picks.0.push(pick);
+            if !matches!(outcome, Outcome::Next) {
+                continue;
+            }
+            let Some(i) = picks.0.last().and_then(|p| step.get(p)).filter(|i| i.phases.has(Phases::ACCESS)) else {
+                continue;
+            };
+            let mut done = guard(i, || i.handler.access(ctx));
+            if matches!(done, Ok(Flow::Await)) {
+                done = guard_async(i, i.handler.access_async(ctx)).await;
+            }
+            match done {
+                Ok(Flow::Exit(r)) => outcome = Outcome::Exit(r),
+                Ok(_) => {}
+                Err(text) => outcome = Outcome::Failed(i.name, text),
+            }
+        }
+        outcome
+    }
+
+    /// The instances chosen for a request that take part in a phase. Before `access` ran, or without a route, the global ones.
+    fn chosen<'a>(&'a self, picks: &'a Picks, phase: Phases) -> impl Iterator<Item = &'a Instance> + 'a {
+        self.steps
+            .iter()
+            .enumerate()
+            .filter_map(move |(n, s)| match picks.0.get(n) {
+                Some(p) => s.get(p),
+                None => s.base.as_deref(),
+            })
+            .filter(move |i| i.phases.has(phase))
+    }
+
+    /// Runs `header_filter`. A plugin that fails is logged; the others still run.
+    pub fn header_filter(&self, picks: &Picks, ctx: &mut ResponseCtx<'_>) {
+        if !self.has(Phases::HEADER_FILTER) {
+            return;
+        }
+        for i in self.chosen(picks, Phases::HEADER_FILTER) {
+            if let Err(text) = guard(i, || i.handler.header_filter(ctx)) {
+                tracing::error!(plugin = i.name, request_id = ctx.facts.request_id(), "header_filter: {text}");
+            }
+        }
+    }
+
+    /// Runs `body_filter` over a piece of the response's body.
+    pub fn body_filter(&self, picks: &Picks, ctx: &mut BodyCtx<'_>, chunk: &mut Option<Bytes>, end: bool) {
+        if !self.has(Phases::BODY_FILTER) {
+            return;
+        }
+        for i in self.chosen(picks, Phases::BODY_FILTER) {
+            if let Err(text) = guard(i, || i.handler.body_filter(ctx, chunk, end)) {
+                tracing::error!(plugin = i.name, request_id = ctx.facts.request_id(), "body_filter: {text}");
+            }
+        }
+    }
+
+    /// Runs `log`.
+    pub fn log(&self, picks: &Picks, ctx: &LogCtx<'_>) {
+        if !self.has(Phases::LOG) {
+            return;
+        }
+        for i in self.chosen(picks, Phases::LOG) {
+            let done = guard(i, || {
+                i.handler.log(ctx);
+                Ok(())
+            });
+            if let Err(text) = done {
+                tracing::error!(plugin = i.name, request_id = ctx.facts.request_id(), "log: {text}");
+            }
+        }
+    }
+
+    /// Asks the plugins whether a failed attempt may be made again.
+    pub fn on_failure(&self, picks: &Picks, ctx: &FailureCtx<'_>) -> RetryAdvice {
+        if !self.has(Phases::ON_FAILURE) {
+            return RetryAdvice::Pass;
+        }
+        for i in self.chosen(picks, Phases::ON_FAILURE) {
+            match guard(i, || Ok(i.handler.on_failure(ctx))) {
+                Ok(RetryAdvice::Pass) => {}
+                Ok(advice) => return advice,
+                Err(text) => {
+                    tracing::error!(plugin = i.name, request_id = ctx.facts.request_id(), "on_failure: {text}");
+                }
+            }
+        }
+        RetryAdvice::Pass
+    }
+}
+
+/// Runs a phase; a panic becomes an error.
+fn guard<T>(i: &Instance, run: impl FnOnce() -> Result<T, PluginError>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(v)) => Ok(v),
+        Ok(Err(e)) => Err(e.to_string()),
+        Err(p) => Err(panic_text(i, p.as_ref())),
+    }
+}
+
+async fn guard_async<T>(i: &Instance, run: impl Future<Output = Result<T, PluginError>>) -> Result<T, String> {
+    match AssertUnwindSafe(run).catch_unwind().await {
+        Ok(Ok(v)) => Ok(v),
+        Ok(Err(e)) => Err(e.to_string()),
+        Err(p) => Err(panic_text(i, p.as_ref())),
+    }
+}
+
+fn panic_text(i: &Instance, payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic".to_owned());
+    format!("plugin {} panicked: {text}", i.name)
+}

@@ -1,0 +1,94 @@
+//! What a node serves from: the configuration, compiled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use silverback_balancer::Pool;
+use silverback_entities::{Route, Service};
+use silverback_plugin::{RouteInfo, ServiceInfo};
+use silverback_router::Router;
+use silverback_telemetry::RouteMetrics;
+
+use crate::chain::Chain;
+use crate::directory::DirectoryIndex;
+
+/// The configuration of one revision, compiled. Immutable; a request keeps the one it began with.
+pub struct Snapshot {
+    /// The revision of the rows it was made from.
+    pub revision: i64,
+    /// Finds the route of a request: an index into `routes`.
+    pub router: Arc<Router>,
+    /// In the router's order.
+    pub routes: Arc<[Arc<RouteRuntime>]>,
+    /// Global plugins: `rewrite` of every request, and the response phases of requests without a route.
+    pub global: Arc<Chain>,
+    /// Consumers and credentials.
+    pub directory: DirectoryIndex,
+}
+
+/// A route with all that serving it needs.
+pub struct RouteRuntime {
+    /// The row.
+    pub route: Arc<Route>,
+    /// As plugins see it.
+    pub info: RouteInfo,
+    /// Where its requests go; `None` is answered with 503.
+    pub service: Option<Arc<ServiceRuntime>>,
+    /// Its plugins.
+    pub chain: Arc<Chain>,
+    /// Where its requests are counted.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// A service with all that sending to it needs.
+pub struct ServiceRuntime {
+    /// The row.
+    pub service: Arc<Service>,
+    /// As plugins see it.
+    pub info: ServiceInfo,
+    /// The addresses behind `host` and `port`.
+    pub pool: Arc<Pool>,
+    /// `Host` of upstream requests when the client's is not preserved: with the port unless it is the scheme's own.
+    pub host_header: HeaderValue,
+    /// Whether TLS is spoken with the upstream.
+    pub tls: bool,
+    /// Server name of the TLS handshake when the client's host is not preserved; empty for addresses.
+    pub sni: String,
+    /// Whether the upstream's certificate is verified.
+    pub tls_verify: bool,
+    /// Tells connections apart that must not be shared though the address is the same (authorities, client certificate).
+    pub group_key: u64,
+    /// Waiting for a connection.
+    pub connect_timeout: Duration,
+    /// Between two writes.
+    pub write_timeout: Duration,
+    /// Between two reads.
+    pub read_timeout: Duration,
+    /// Kong's `retries`: attempts after the first.
+    pub retries: u32,
+    /// The retry budget's account of this service.
+    pub budget: Arc<silverback_retry::Account>,
+}
+
+/// The snapshot a node serves from now.
+#[derive(Clone)]
+pub struct Current(Arc<ArcSwap<Snapshot>>);
+
+impl Current {
+    /// Begins with that snapshot.
+    pub fn new(first: Arc<Snapshot>) -> Self {
+        Current(Arc::new(ArcSwap::new(first)))
+    }
+
+    /// The snapshot, for the length of one request.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Puts a new one in its place and answers the old one, which the caller frees away from the proxy's threads.
+    pub fn swap(&self, next: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.0.swap(next)
+    }
+}
