@@ -3,12 +3,21 @@
 
 /// Appends `bytes` as nginx' default `escape=default` does: `"`, `\`, control characters and everything
 /// above 126 become `\xHH` with upper-case digits (nginx documentation, `log_format`).
-pub(crate) fn push_nginx(out: &mut String, bytes: &[u8]) {
-    for &byte in bytes {
-        match byte {
-            b'"' | b'\\' | 0..=31 | 127..=255 => push_hex(out, "\\x", byte),
-            _ => out.push(char::from(byte)),
+pub(crate) fn push_nginx(out: &mut String, mut bytes: &[u8]) {
+    loop {
+        // Hardly anything needs escaping, so whole runs are copied.
+        let unsafe_at = bytes
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\' | 0..=31 | 127..=255));
+        let (clean, rest) = bytes.split_at(unsafe_at.unwrap_or(bytes.len()));
+        for chunk in clean.utf8_chunks() {
+            out.push_str(chunk.valid());
         }
+        let Some((&byte, rest)) = rest.split_first() else {
+            return;
+        };
+        push_hex(out, "\\x", byte);
+        bytes = rest;
     }
 }
 
