@@ -1,1 +1,3 @@
 //! Composition root and command line of the Silverback API gateway
+
+pub mod config;
