@@ -378,7 +378,7 @@ pub fn next_free_ports<const N: usize>(
 }
 
 /// Removes what earlier processes left in the temporary folder: `<prefix><pid>-...` of processes that no longer run.
-pub(crate) fn sweep_stale(prefix: &str) {
+pub fn sweep_stale(prefix: &str) {
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
         return;
     };
@@ -399,7 +399,7 @@ pub(crate) fn sweep_stale(prefix: &str) {
 }
 
 /// The name of a new temporary folder of this process, for [`sweep_stale`] to find later.
-pub(crate) fn temporary(prefix: &str) -> PathBuf {
+pub fn temporary(prefix: &str) -> PathBuf {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     std::env::temp_dir().join(format!("{prefix}{}-{number}", std::process::id()))

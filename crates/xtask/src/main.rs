@@ -1,1 +1,46 @@
-fn main() {}
+//! The commands of this repository: `cargo xtask demo`, `test`, `bench`, `docs`.
+
+mod bench;
+mod demo;
+mod docs;
+mod gateway;
+mod prerequisites;
+mod progress;
+mod repo;
+mod test;
+mod walls;
+
+use clap::{Parser, Subcommand};
+
+/// Silverback's workshop.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build and start a gateway with Postgres and an upstream, and print the calls to try.
+    Demo(demo::Args),
+    /// Check everything that has to hold before a change goes in.
+    Test(test::Args),
+    /// Measure the gateway against a bare proxy, nginx and no proxy at all.
+    Bench(bench::Args),
+    /// Refresh the generated parts of the documents.
+    Docs {
+        /// Change nothing, fail when something is stale.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Docs { check } => docs::run(check),
+    }
+}
