@@ -23,6 +23,7 @@ mod value;
 mod words;
 
 pub use listen::Listener;
+pub(crate) use load::record;
 pub use load::{ConfigError, Loaded, Loader, Origin, Problem, Source};
 pub use net::{Cidr, DnsOrder, TlsVersion};
 pub use number::Workers;

@@ -15,6 +15,8 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 
+use super::{Config, Listener, PemSource};
+
 /// The two files of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
@@ -66,6 +68,56 @@ pub fn ensure(dir: &Path, name: &str) -> Result<CertificateFiles, SelfSignedErro
     write(&files.key, 0o600, &key.private_key_to_pem_pkcs8()?)?;
     write(&files.cert, 0o644, &cert.to_pem()?)?;
     Ok(files)
+}
+
+impl Config {
+    /// Certificates and keys for the proxy's listeners with TLS: the configured ones, or one that is
+    /// made in `ssl` below the prefix. Empty when no listener has TLS.
+    ///
+    /// # Errors
+    /// When one has to be made and cannot be.
+    pub fn proxy_certificates(&self) -> Result<Vec<(PemSource, PemSource)>, SelfSignedError> {
+        self.certificates(
+            self.proxy_listeners(),
+            &self.ssl_cert,
+            &self.ssl_cert_key,
+            "silverback-default",
+        )
+    }
+
+    /// The same for the Admin API.
+    ///
+    /// # Errors
+    /// When one has to be made and cannot be.
+    pub fn admin_certificates(&self) -> Result<Vec<(PemSource, PemSource)>, SelfSignedError> {
+        let name = "admin-silverback-default";
+        self.certificates(
+            self.admin_listeners(),
+            &self.admin_ssl_cert,
+            &self.admin_ssl_cert_key,
+            name,
+        )
+    }
+
+    fn certificates(
+        &self,
+        listeners: &[Listener],
+        certs: &[PemSource],
+        keys: &[PemSource],
+        name: &str,
+    ) -> Result<Vec<(PemSource, PemSource)>, SelfSignedError> {
+        if !listeners.iter().any(|listener| listener.tls) {
+            return Ok(Vec::new());
+        }
+        if certs.is_empty() {
+            let files = ensure(&self.prefix.join("ssl"), name)?;
+            return Ok(vec![(
+                PemSource::File(files.cert),
+                PemSource::File(files.key),
+            )]);
+        }
+        Ok(certs.iter().cloned().zip(keys.iter().cloned()).collect())
+    }
 }
 
 fn certificate(key: &PKey<Private>) -> Result<X509, ErrorStack> {
@@ -144,6 +196,27 @@ mod tests {
         assert!(cert.public_key().unwrap().public_eq(&key));
         let names = cert.subject_alt_names().unwrap();
         assert_eq!(names.get(0).unwrap().dnsname(), Some("localhost"));
+    }
+
+    #[test]
+    fn listeners_with_tls_get_what_is_configured_or_one_that_is_made() {
+        use crate::config::Loader;
+
+        let dir = tempfile::tempdir().unwrap();
+        let loader = Loader::new().set("prefix", dir.path().to_str().unwrap());
+        let config = loader.clone().load().unwrap().config;
+        assert_eq!(config.admin_certificates().unwrap(), []);
+        let made = config.proxy_certificates().unwrap();
+        let cert = dir.path().join("ssl/silverback-default.crt");
+        assert_eq!(made[0].0, PemSource::File(cert.clone()));
+
+        let key = dir.path().join("ssl/silverback-default.key");
+        let loader = loader
+            .set("admin_listen", "127.0.0.1:8444 ssl")
+            .set("admin_ssl_cert", cert.to_str().unwrap())
+            .set("admin_ssl_cert_key", key.to_str().unwrap());
+        let configured = loader.load().unwrap().config.admin_certificates().unwrap();
+        assert_eq!(configured, [(PemSource::File(cert), PemSource::File(key))]);
     }
 
     #[test]
