@@ -1,1 +1,35 @@
-//! Postgres: pool, migrations, SQL made from the entity definitions, change log, LISTEN
+//! Postgres behind the Admin API and the nodes: pool, migrations, SQL made from the entity definitions, change log, LISTEN.
+//!
+//! An [`EntityDef`](silverback_schema::EntityDef) is turned into SQL once, in [`Store::new`]; the tables themselves are written by hand
+//! in `migrations/`, and a test compares the two. Every write ends with an entry in `config_changes` and a new number in
+//! `config_revision`, in the same transaction; [`watch::Watcher`] is the other end of that.
+//!
+//! Not for requests: the data plane never waits for anything in here.
+
+mod cell;
+mod config;
+mod counters;
+mod decode;
+mod delete;
+mod error;
+mod load;
+pub mod migrate;
+mod page;
+mod pool;
+mod sql;
+mod store;
+mod table;
+mod tags;
+mod update;
+pub mod watch;
+mod write;
+
+pub use config::PgConfig;
+pub use counters::{Increment, PgCounters};
+pub use error::{StoreError, UpdateError};
+pub use page::{Key, ListQuery, Page, TagFilter, Tagged};
+pub use store::{ServerInfo, Store};
+
+/// A complete row in the Admin API's form: every field of the entity is there, `null` when unset; a reference is `{"id": ".."}` or
+/// null, times are whole seconds since 1970, `ttl` of an entity whose rows expire is the seconds left.
+pub type Row = serde_json::Map<String, serde_json::Value>;

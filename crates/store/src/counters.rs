@@ -1,0 +1,150 @@
+//! Counters that nodes share, for plugins that count over a cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio_postgres::Row;
+
+use crate::StoreError;
+use crate::cell::{Cell, now_micros};
+use crate::pool::{Pool, in_order, plain, rows};
+
+/// How often a node looks for counters that are over.
+const SWEEP_MICROS: i64 = 30_000_000;
+
+/// Adds what is in JSON (`[[key, window, expires, amount], ..]`) and answers the totals.
+const ADD: &str = "insert into rate_limiting_counters as c (key, window_start, expires_at, value) \
+     select x->>0, (x->>1)::bigint, to_timestamp((x->>2)::double precision), (x->>3)::bigint \
+     from jsonb_array_elements($1::jsonb) as x \
+     on conflict (key, window_start) do update set value = c.value + excluded.value, \
+       expires_at = greatest(c.expires_at, excluded.expires_at) \
+     returning key, window_start, value";
+
+/// One at a time would be slow; waiting for those who add would be slower.
+const SWEEP: &str = "delete from rate_limiting_counters where ctid = any(array(select ctid from rate_limiting_counters \
+     where expires_at < now() limit 1000 for update skip locked))";
+
+/// What to add to a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Increment<'a> {
+    /// Which counter.
+    pub key: &'a str,
+    /// Of which window: its start in seconds since 1970, or any other number that tells windows apart.
+    pub window: i64,
+    /// Seconds since 1970 after which the counter may be forgotten.
+    pub expires: i64,
+    /// How much to add; 0 only reads.
+    pub amount: u64,
+}
+
+/// Counters in Postgres. Clones share the connections.
+#[derive(Clone)]
+pub struct PgCounters {
+    pool: Pool,
+    swept: Arc<AtomicI64>,
+}
+
+impl PgCounters {
+    pub(crate) fn new(pool: Pool) -> Self {
+        PgCounters {
+            pool,
+            swept: Arc::default(),
+        }
+    }
+
+    /// Adds to counters and answers their totals in the same order, in one round trip. Additions of all nodes add up exactly; a crash of
+    /// Postgres may forget the last half second, because waiting for the disk would make every count as dear as a write.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`.
+    pub async fn add(&self, increments: &[Increment<'_>]) -> Result<Vec<u64>, StoreError> {
+        if increments.is_empty() {
+            return Ok(Vec::new());
+        }
+        // In a fixed order, so that two nodes never wait for each other, and each once, as one statement may touch a row only once.
+        let mut sums: BTreeMap<(&str, i64), (i64, u64)> = BTreeMap::new();
+        for i in increments {
+            let e = sums.entry((i.key, i.window)).or_default();
+            *e = (e.0.max(i.expires), e.1.saturating_add(i.amount));
+        }
+        let list: Vec<_> = sums
+            .iter()
+            .map(|((k, w), (e, a))| {
+                serde_json::json!([k, w, e, i64::try_from(*a).unwrap_or(i64::MAX)])
+            })
+            .collect();
+        let answer = self
+            .run(&[Cell::Json(serde_json::Value::from(list).to_string())])
+            .await?;
+        let mut totals: BTreeMap<(&str, i64), u64> = BTreeMap::new();
+        for r in &answer {
+            totals.insert(
+                (r.try_get(0)?, r.try_get(1)?),
+                r.try_get::<_, i64>(2)?.cast_unsigned(),
+            );
+        }
+        let out = increments
+            .iter()
+            .map(|i| totals.get(&(i.key, i.window)).copied().unwrap_or_default())
+            .collect();
+        self.sweep_now_and_then();
+        Ok(out)
+    }
+
+    /// Removes counters that are over, at most 1000. Answers how many went.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`.
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
+        self.swept.store(now_micros(), Ordering::Relaxed);
+        let lease = self.pool.get().await?;
+        let work = async { lease.execute(SWEEP, &[]).await };
+        let gone = self.pool.within(work).await??;
+        lease.keep();
+        Ok(gone)
+    }
+
+    async fn run(&self, cells: &[Cell]) -> Result<Vec<Row>, StoreError> {
+        let lease = self.pool.get().await?;
+        let work = async {
+            let statement = lease.prepare_cached(ADD).await?;
+            let answers = in_order(vec![
+                plain(&lease, "begin; set local synchronous_commit = off"),
+                Box::pin(rows(&lease, &statement, cells)),
+                plain(&lease, "commit"),
+            ])
+            .await;
+            let mut all = answers
+                .into_iter()
+                .collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
+            Ok::<_, tokio_postgres::Error>(all.swap_remove(1))
+        };
+        let done = self.pool.within(work).await?;
+        if done
+            .as_ref()
+            .map_or_else(|e| e.as_db_error().is_some(), |_| true)
+        {
+            lease.keep();
+        }
+        Ok(done?)
+    }
+
+    fn sweep_now_and_then(&self) {
+        let (now, last) = (now_micros(), self.swept.load(Ordering::Relaxed));
+        if now - last < SWEEP_MICROS
+            || self
+                .swept
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        let me = self.clone();
+        tokio::spawn(async move {
+            if let Err(e) = me.sweep().await {
+                tracing::debug!("old counters are still there: {e}");
+            }
+        });
+    }
+}

@@ -1,0 +1,267 @@
+//! Everything a node serves from, read at one moment.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use serde_json::Map;
+use silverback_entities as entities;
+use silverback_entities::CredentialRow;
+use tokio_postgres::{Client, Error, Row as PgRow, RowStream, Statement};
+use uuid::Uuid;
+
+use crate::cell::Cell;
+use crate::decode::{raw, typed, value};
+use crate::pool::{in_order, plain, rows};
+use crate::sql::quote;
+use crate::table::{ColumnType, Table, Tables};
+use crate::{Store, StoreError};
+
+/// Reads in which nothing moves.
+pub(crate) const BEGIN: &str =
+    "begin isolation level repeatable read read only; set local statement_timeout = 0";
+
+/// Where the change log is.
+pub(crate) const HEAD: &str = "select revision, pruned, epoch from config_revision";
+
+/// A statement whose answer is waited for later.
+type Asked<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+/// The longest a full load may take.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
+
+impl Store {
+    /// Reads all rows that a node serves from, as they were at one moment. Rows that cannot be read are reported in the log and left out.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`.
+    pub async fn load(&self) -> Result<entities::Tables, StoreError> {
+        let lease = self.pool().get().await?;
+        let work = async {
+            let head = lease.prepare_cached(HEAD).await?;
+            let answers = in_order(vec![
+                plain(&lease, BEGIN),
+                Box::pin(rows(&lease, &head, &[])),
+            ])
+            .await;
+            let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let revision = answers[1]
+                .first()
+                .map(|r| r.try_get(0))
+                .transpose()?
+                .unwrap_or_default();
+            let tables = all(&lease, self.tables(), revision).await?;
+            lease.batch_execute("commit").await?;
+            Ok::<_, StoreError>(tables)
+        };
+        let tables = tokio::time::timeout(LIMIT, work)
+            .await
+            .map_err(|_| StoreError::Unavailable("loading took too long".into()))??;
+        lease.keep();
+        Ok(tables)
+    }
+}
+
+/// What a node does with the rows of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    Service,
+    Route,
+    Consumer,
+    Plugin,
+    /// Looked up while serving.
+    Credential,
+}
+
+fn served(table: &Table) -> Option<Served> {
+    match table.name {
+        "services" => Some(Served::Service),
+        "routes" => Some(Served::Route),
+        "consumers" => Some(Served::Consumer),
+        "plugins" => Some(Served::Plugin),
+        _ if table.def.lookup.is_some() && table.column("consumer").is_some() => {
+            Some(Served::Credential)
+        }
+        _ => None,
+    }
+}
+
+/// Fields of a credential that no node needs; those with a place of their own are left out too.
+fn is_extra(table: &Table, field: &str) -> bool {
+    !["id", "consumer", "created_at", "updated_at", "tags"].contains(&field)
+        && table.def.lookup != Some(field)
+}
+
+/// The columns a node needs.
+fn select(table: &Table, served: Served) -> String {
+    let columns = if served == Served::Credential {
+        let lookup = table.def.lookup.unwrap_or("id");
+        let mut list = vec!["id".to_owned(), "consumer_id".to_owned(), quote(lookup)];
+        list.push(
+            if table.def.ttl {
+                "expires_at"
+            } else {
+                "null::timestamptz"
+            }
+            .to_owned(),
+        );
+        list.extend(
+            table
+                .columns
+                .iter()
+                .filter(|c| is_extra(table, c.field))
+                .map(|c| quote(&c.name)),
+        );
+        list.join(", ")
+    } else {
+        table.row.clone()
+    };
+    format!(
+        "select {columns} from {} where {}",
+        quote(table.name),
+        table.alive
+    )
+}
+
+fn read(table: &Table, served: Served, row: &PgRow) -> Result<(Uuid, entities::Row), StoreError> {
+    let id: Uuid = row.try_get(0)?;
+    let row = match served {
+        Served::Service => entities::Row::Service(typed(table, row)?),
+        Served::Route => entities::Row::Route(typed(table, row)?),
+        Served::Consumer => entities::Row::Consumer(typed(table, row)?),
+        Served::Plugin => entities::Row::Plugin(typed(table, row)?),
+        Served::Credential => entities::Row::Credential(credential(table, id, row)?),
+    };
+    Ok((id, row))
+}
+
+fn credential(table: &Table, id: Uuid, row: &PgRow) -> Result<CredentialRow, StoreError> {
+    let bad = |e: serde_json::Error| {
+        StoreError::Internal(format!("{} {id} cannot be read: {e}", table.name))
+    };
+    let expires_at = value(ColumnType::Seconds, raw(row, 3)?)
+        .map_err(bad)?
+        .as_i64();
+    let mut extra = Map::new();
+    for (i, c) in table
+        .columns
+        .iter()
+        .filter(|c| is_extra(table, c.field))
+        .enumerate()
+    {
+        if let Some(bytes) = raw(row, i + 4)? {
+            extra.insert(c.field.to_owned(), value(c.ty, Some(bytes)).map_err(bad)?);
+        }
+    }
+    Ok(CredentialRow {
+        id,
+        consumer: row.try_get(1)?,
+        lookup: row.try_get::<_, &str>(2)?.into(),
+        expires_at,
+        extra,
+    })
+}
+
+/// All rows, within a transaction that is already begun.
+pub(crate) async fn all(
+    client: &Client,
+    tables: &Tables,
+    revision: i64,
+) -> Result<entities::Tables, StoreError> {
+    let mut statements: Vec<(&Table, Served, Statement)> = Vec::new();
+    for table in &tables.list {
+        if let Some(served) = served(table) {
+            statements.push((table, served, client.prepare(&select(table, served)).await?));
+        }
+    }
+    // All are asked for at once; Postgres works on the next while this side still reads the last.
+    let streams = in_order(
+        statements
+            .iter()
+            .map(|(_, _, s)| {
+                Box::pin(client.query_raw(s, std::iter::empty::<Cell>())) as Asked<'_, RowStream>
+            })
+            .collect(),
+    )
+    .await;
+    let mut out = entities::Tables {
+        revision,
+        ..entities::Tables::default()
+    };
+    for ((table, served, _), stream) in statements.iter().zip(streams) {
+        let mut stream = std::pin::pin!(stream?);
+        let credentials = match served {
+            Served::Credential => Some(out.credentials.entry(table.name.to_owned()).or_default()),
+            _ => None,
+        };
+        let mut credentials = credentials;
+        while let Some(row) = stream.try_next().await? {
+            let (id, row) = match read(table, *served, &row) {
+                Ok(r) => r,
+                Err(e) => {
+                    tracing::error!("left out: {e}");
+                    continue;
+                }
+            };
+            match (row, &mut credentials) {
+                (entities::Row::Credential(r), Some(map)) => drop(map.insert(id, Arc::new(r))),
+                (entities::Row::Service(r), _) => drop(out.services.insert(id, Arc::new(r))),
+                (entities::Row::Route(r), _) => drop(out.routes.insert(id, Arc::new(r))),
+                (entities::Row::Consumer(r), _) => drop(out.consumers.insert(id, Arc::new(r))),
+                (entities::Row::Plugin(r), _) => drop(out.plugins.insert(id, Arc::new(r))),
+                (entities::Row::Credential(_), None) => {}
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// These rows as they are now, within a transaction that is already begun: one change per id, those of entities that no node serves
+/// from left out. A row that cannot be read is reported and left out, so that whoever has an older one keeps it.
+pub(crate) async fn some(
+    client: &Client,
+    tables: &Tables,
+    wanted: &[(String, Vec<Uuid>)],
+) -> Result<Vec<entities::Change>, StoreError> {
+    let mut statements = Vec::new();
+    for (entity, ids) in wanted {
+        let Some((table, served)) = tables.get(entity).and_then(|t| served(t).map(|s| (t, s)))
+        else {
+            continue;
+        };
+        let sql = format!("{} and id = any($1)", select(table, served));
+        statements.push((table, served, ids, client.prepare(&sql).await?));
+    }
+    let answers = in_order(
+        statements
+            .iter()
+            .map(|(_, _, ids, s)| {
+                Box::pin(async move { client.query(s, &[ids]).await }) as Asked<'_, Vec<PgRow>>
+            })
+            .collect(),
+    )
+    .await;
+    let mut out = Vec::new();
+    for ((table, served, ids, _), answer) in statements.iter().zip(answers) {
+        let mut gone: std::collections::HashSet<Uuid> = ids.iter().copied().collect();
+        for row in answer? {
+            gone.remove(&row.try_get(0)?);
+            match read(table, *served, &row) {
+                Ok((id, row)) => {
+                    out.push(entities::Change {
+                        entity: table.name.to_owned(),
+                        id,
+                        row: Some(row),
+                    });
+                }
+                Err(e) => tracing::error!("kept as it was: {e}"),
+            }
+        }
+        out.extend(gone.into_iter().map(|id| entities::Change {
+            entity: table.name.to_owned(),
+            id,
+            row: None,
+        }));
+    }
+    Ok(out)
+}

@@ -1,0 +1,416 @@
+//! [`Store`]: rows in and out.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+use silverback_schema::EntityDef;
+use uuid::Uuid;
+
+use crate::cell::{Cell, cell, cells};
+use crate::pool::Pool;
+use crate::sql::quote;
+use crate::table::{ColumnType, Table, Tables};
+use crate::write::{Refusal, Step, Writer};
+use crate::{Key, ListQuery, Page, PgConfig, PgCounters, Row, StoreError, TagFilter, decode, page};
+
+/// The configuration in Postgres. Clones share the connections.
+#[derive(Clone)]
+pub struct Store {
+    core: Arc<Core>,
+}
+
+struct Core {
+    cfg: PgConfig,
+    pool: Pool,
+    tables: Tables,
+    writer: Writer,
+    counters: PgCounters,
+}
+
+/// What Postgres says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// `server_version`, such as `15.6`.
+    pub version: String,
+}
+
+impl Store {
+    /// A store of these entities, each of which has a table made by the migrations. Makes no connection.
+    ///
+    /// # Errors
+    /// When an entity cannot be a table or the TLS settings cannot be used.
+    pub fn new(cfg: PgConfig, defs: Vec<EntityDef>) -> Result<Store, StoreError> {
+        let pool = Pool::new(&cfg)?;
+        let tables = Tables::new(defs)?;
+        let writer = Writer::new(pool.clone());
+        let counters = PgCounters::new(pool.clone());
+        Ok(Store {
+            core: Arc::new(Core {
+                cfg,
+                pool,
+                tables,
+                writer,
+                counters,
+            }),
+        })
+    }
+
+    /// Asks Postgres for its version.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn ping(&self) -> Result<ServerInfo, StoreError> {
+        let rows = self.pool().query("show server_version", &[]).await?;
+        let version = rows
+            .first()
+            .map(|r| r.try_get::<_, String>(0))
+            .transpose()?
+            .unwrap_or_default();
+        Ok(ServerInfo { version })
+    }
+
+    /// One row.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`; `Invalid` for a key no row can have.
+    pub async fn get(&self, def: &EntityDef, key: &Key<'_>) -> Result<Option<Row>, StoreError> {
+        let table = self.tables().of(def)?;
+        let (condition, value) = self.condition(table, key)?;
+        let sql = format!(
+            "select {} from {} where {condition}",
+            table.row,
+            quote(table.name)
+        );
+        let rows = self.pool().query(&sql, &[value]).await?;
+        rows.first().map(|r| decode::json(table, r)).transpose()
+    }
+
+    /// A page of a collection in the order of the ids.
+    ///
+    /// # Errors
+    /// `BadOffset`, `Unavailable`, `Internal`.
+    pub async fn list(&self, def: &EntityDef, q: &ListQuery) -> Result<Page, StoreError> {
+        let table = self.tables().of(def)?;
+        let mut values = Vec::new();
+        let mut sql = format!(
+            "select {} from {} where {}",
+            table.row,
+            quote(table.name),
+            table.alive
+        );
+        let mut and = |condition: &str, value: Cell| {
+            values.push(value);
+            sql.push_str(&format!(" and {condition} ${}", values.len()));
+        };
+        if let Some((field, id)) = q.parent {
+            let column = table
+                .column(field)
+                .ok_or_else(|| StoreError::Internal(format!("{} has no {field}", table.name)))?;
+            and(&format!("{} =", quote(&column.name)), Cell::Uuid(id));
+        }
+        match &q.tags {
+            Some(TagFilter::All(tags)) => and("tags @>", Cell::Texts(tags.clone())),
+            Some(TagFilter::Any(tags)) => and("tags &&", Cell::Texts(tags.clone())),
+            None => {}
+        }
+        if let Some(offset) = &q.offset {
+            and("id >", Cell::Uuid(page::token_id(offset)?));
+        }
+        let size = q.size.max(1) as usize;
+        sql.push_str(&format!(" order by id limit ${}", values.len() + 1));
+        values.push(Cell::Int(size as i64 + 1));
+        let found = self.pool().query(&sql, &values).await?;
+        let rows = found
+            .iter()
+            .take(size)
+            .map(|r| decode::json(table, r))
+            .collect::<Result<Vec<_>, _>>()?;
+        let last = if found.len() > size {
+            rows.last().and_then(|r| r.get("id"))
+        } else {
+            None
+        };
+        let next = last.map(|id| page::token(std::slice::from_ref(id)));
+        Ok(Page { rows, next })
+    }
+
+    /// The id of the row whose endpoint key (its name) is `value`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`; `Invalid` for a name no row can have.
+    pub async fn resolve(&self, def: &EntityDef, value: &str) -> Result<Option<Uuid>, StoreError> {
+        let table = self.tables().of(def)?;
+        let Some(field) = def.endpoint_key else {
+            return Ok(None);
+        };
+        let (condition, value) = self.condition(table, &Key::Unique(field, value))?;
+        let rows = self
+            .pool()
+            .query(
+                &format!("select id from {} where {condition}", quote(table.name)),
+                &[value],
+            )
+            .await?;
+        Ok(rows.first().map(|r| r.try_get(0)).transpose()?)
+    }
+
+    /// Which of these ids are there.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`.
+    pub async fn exists_many(
+        &self,
+        def: &EntityDef,
+        ids: &[Uuid],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let table = self.tables().of(def)?;
+        let sql = format!(
+            "select id from {} where id = any($1::text[]::uuid[]) and {}",
+            quote(table.name),
+            table.alive
+        );
+        let rows = self
+            .pool()
+            .query(
+                &sql,
+                &[Cell::Texts(ids.iter().map(Uuid::to_string).collect())],
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|r| r.try_get(0))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Writes a new row and answers it as it is stored. Null in a field the server fills (id, times) is filled.
+    ///
+    /// # Errors
+    /// `Unique`, `ForeignMissing`, `Invalid`, `Unavailable`, `Internal`.
+    pub async fn insert(&self, def: &EntityDef, row: Row) -> Result<Row, StoreError> {
+        let table = self.tables().of(def)?;
+        self.put(table, table.insert.clone(), row, Some("created_at"))
+            .await?
+            .ok_or_else(nothing)
+    }
+
+    /// Replaces a row by a complete new one, whose id is taken to be `id`. `None` when there is no such row.
+    ///
+    /// For a change that depends on what is there, see [`Store::update_with`].
+    ///
+    /// # Errors
+    /// As [`Store::insert`].
+    pub async fn update(
+        &self,
+        def: &EntityDef,
+        id: Uuid,
+        mut row: Row,
+    ) -> Result<Option<Row>, StoreError> {
+        let table = self.tables().of(def)?;
+        row.insert("id".into(), Value::from(id.to_string()));
+        self.put(table, table.update.clone(), row, None).await
+    }
+
+    /// Writes a row: a new one, or in place of the one with its id.
+    ///
+    /// # Errors
+    /// As [`Store::insert`].
+    pub async fn upsert(&self, def: &EntityDef, row: Row) -> Result<Row, StoreError> {
+        let table = self.tables().of(def)?;
+        self.put(table, table.upsert.clone(), row, Some("updated_at"))
+            .await?
+            .ok_or_else(nothing)
+    }
+
+    /// Writes a row: a new one, or in place of the one with the same value of the unique field `field`, which keeps its id.
+    ///
+    /// # Errors
+    /// As [`Store::insert`]; `Internal` when the field is not unique.
+    pub async fn upsert_by(
+        &self,
+        def: &EntityDef,
+        field: &str,
+        row: Row,
+    ) -> Result<Row, StoreError> {
+        let table = self.tables().of(def)?;
+        let sql = table.upsert_by(field).ok_or_else(|| {
+            StoreError::Internal(format!("{field} of {} is not unique", table.name))
+        })?;
+        self.put(table, sql.into(), row, Some("updated_at"))
+            .await?
+            .ok_or_else(nothing)
+    }
+
+    /// Deletes a row and what hangs on it. False when there is no such row.
+    ///
+    /// # Errors
+    /// `Referenced` when a row that does not go with it points at it; `Unavailable`, `Internal`.
+    pub async fn delete(&self, def: &EntityDef, key: &Key<'_>) -> Result<bool, StoreError> {
+        let table = self.tables().of(def)?;
+        let (field, value) = self.key(table, key)?;
+        let plan = table
+            .deletes
+            .iter()
+            .find(|(f, _)| *f == field)
+            .map(|(_, p)| p)
+            .ok_or_else(|| {
+                StoreError::Internal(format!("{field} of {} is not unique", table.name))
+            })?;
+        let mut steps: Vec<Step> = plan
+            .locks
+            .iter()
+            .map(|sql| Step {
+                sql: sql.clone(),
+                cells: vec![value.clone()],
+                logged: None,
+            })
+            .collect();
+        steps.push(Step {
+            sql: plan.delete.clone(),
+            cells: vec![value],
+            logged: Some(0),
+        });
+        match self.core.writer.write(steps).await {
+            Ok(rows) => Ok(!rows.is_empty()),
+            Err(Refusal::Store(e)) => Err(e),
+            Err(Refusal::Driver(e)) => Err(self.refused(table, &e, &Row::new())),
+        }
+    }
+
+    /// The counters that nodes share.
+    pub fn counters(&self) -> PgCounters {
+        self.core.counters.clone()
+    }
+
+    /// Deletes rows whose `ttl` is over, of all entities; logged like any other change. Answers how many went.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`.
+    pub async fn purge_expired(&self) -> Result<usize, StoreError> {
+        let mut gone = 0;
+        for sql in self.tables().list.iter().filter_map(|t| t.purge.clone()) {
+            loop {
+                let step = Step {
+                    sql: sql.clone(),
+                    cells: Vec::new(),
+                    logged: Some(0),
+                };
+                let n = match self.core.writer.write(vec![step]).await {
+                    Ok(rows) => rows.len(),
+                    Err(Refusal::Store(e)) => return Err(e),
+                    Err(Refusal::Driver(e)) => return Err(e.into()),
+                };
+                gone += n;
+                if n == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    pub(crate) fn cfg(&self) -> &PgConfig {
+        &self.core.cfg
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.core.pool
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.core.tables
+    }
+
+    /// The condition that finds the row, with `$1` for the value.
+    pub(crate) fn condition(
+        &self,
+        table: &Table,
+        key: &Key<'_>,
+    ) -> Result<(String, Cell), StoreError> {
+        let (field, value) = self.key(table, key)?;
+        let column = table.column(field).map_or(field, |c| c.name.as_str());
+        Ok((format!("{} = $1 and {}", quote(column), table.alive), value))
+    }
+
+    fn key<'k>(&self, table: &Table, key: &Key<'k>) -> Result<(&'k str, Cell), StoreError> {
+        match *key {
+            Key::Id(id) => Ok(("id", Cell::Uuid(id))),
+            Key::Unique(field, value) => {
+                let column = table.column(field).ok_or_else(|| {
+                    StoreError::Internal(format!("{} has no {field}", table.name))
+                })?;
+                let ty = if column.ty == ColumnType::Ref {
+                    ColumnType::Uuid
+                } else {
+                    column.ty
+                };
+                let value = cell(ty, &Value::from(value)).ok_or_else(|| {
+                    StoreError::Invalid(format!("{field}: no row has such a value"))
+                })?;
+                Ok((field, value))
+            }
+        }
+    }
+
+    /// Writes `row` with a statement that takes its cells.
+    async fn put(
+        &self,
+        table: &Table,
+        sql: Arc<str>,
+        row: Row,
+        base: Option<&str>,
+    ) -> Result<Option<Row>, StoreError> {
+        self.check_foreigns(table, &row)?;
+        let write = Step {
+            sql,
+            cells: cells(table, &row, base)?,
+            logged: Some(table.row_len()),
+        };
+        // What has expired but is still there must not be in the way of a new row with the same values.
+        let steps = match &table.purge {
+            Some(purge) => vec![
+                Step {
+                    sql: purge.clone(),
+                    cells: Vec::new(),
+                    logged: Some(0),
+                },
+                write,
+            ],
+            None => vec![write],
+        };
+        match self.core.writer.write(steps).await {
+            Ok(rows) => rows.first().map(|r| decode::json(table, r)).transpose(),
+            Err(Refusal::Store(e)) => Err(e),
+            Err(Refusal::Driver(e)) => Err(self.refused(table, &e, &row)),
+        }
+    }
+
+    /// References to entities that have no table (yet) point at nothing.
+    pub(crate) fn check_foreigns(&self, table: &Table, row: &Row) -> Result<(), StoreError> {
+        for f in table.foreigns.iter().filter(|f| !f.known) {
+            if let Some(id) = row.get(f.field).and_then(|v| v.get("id")) {
+                return Err(StoreError::ForeignMissing {
+                    field: f.field,
+                    entity: f.to,
+                    id: id.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn refused(
+        &self,
+        table: &Table,
+        e: &tokio_postgres::Error,
+        row: &Row,
+    ) -> StoreError {
+        StoreError::of_write(e, table, self.tables(), |f| {
+            row.get(f).cloned().unwrap_or(Value::Null)
+        })
+    }
+}
+
+fn nothing() -> StoreError {
+    StoreError::Internal("an insert answered no row".into())
+}

@@ -1,0 +1,333 @@
+//! Following the configuration: what changed, soon after it did, and never missing anything.
+//!
+//! One connection of its own listens. Whenever it is made, it listens first and reads the revision after, so nothing falls in between;
+//! what came meanwhile is in the change log. A notification only says "look": it may be lost (a pooler in between, a silent
+//! network), so the revision is also read every few seconds.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use silverback_entities::{Change, Tables};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::{AsyncMessage, Client, Error, Row, Statement};
+use uuid::Uuid;
+
+use crate::load::{self, BEGIN, HEAD};
+use crate::pool::{in_order, plain};
+use crate::sql::CHANNEL;
+use crate::{Store, StoreError};
+
+/// Changes within this time are read together.
+const COALESCE: Duration = Duration::from_millis(10);
+/// Waiting between attempts to connect.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// With more changed rows than this, reading everything is the shorter way.
+const MANY: usize = 20_000;
+/// The longest a full load may take.
+const LOAD_LIMIT: Duration = Duration::from_secs(120);
+/// How often old log entries and expired rows are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// How many revisions of the log are kept, unless older than a day.
+const KEPT_REVISIONS: i64 = 100_000;
+/// The lock of whoever keeps house: any number no one else uses.
+const HOUSE_LOCK: i64 = 0x5B_4855_5345;
+
+/// What a watcher sees.
+#[derive(Debug)]
+pub enum Event {
+    /// Everything: first of all, and whenever the change log does not reach back to what was seen last.
+    Loaded(Tables),
+    /// What changed since the event before.
+    Changed {
+        /// The revision reached.
+        revision: i64,
+        /// The rows as they are at that revision, each once.
+        changes: Vec<Change>,
+    },
+    /// Postgres is away, for this reason. Said once, until it is back.
+    Lost(String),
+    /// Postgres answers again.
+    Back,
+}
+
+/// Follows the configuration in Postgres.
+#[derive(Clone)]
+pub struct Watcher {
+    store: Store,
+    poll: Duration,
+}
+
+/// Up to where the configuration was seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    epoch: Uuid,
+    revision: i64,
+}
+
+impl Watcher {
+    /// A watcher of what the store holds, which looks every `poll` even when nothing calls it.
+    pub fn new(store: &Store, poll: Duration) -> Self {
+        Watcher {
+            store: store.clone(),
+            poll,
+        }
+    }
+
+    /// Hands every event to `sink` until `shutdown` is done. Connects by itself, again and again.
+    pub async fn run(
+        self,
+        mut sink: impl FnMut(Event) + Send,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
+        tokio::select! {
+            () = shutdown => {}
+            () = self.follow(&mut sink) => {}
+            () = self.keep_house() => {}
+        }
+    }
+
+    async fn follow(&self, sink: &mut (impl FnMut(Event) + Send)) {
+        let mut seen = None;
+        let mut lost = false;
+        let mut pause = BACKOFF.0;
+        loop {
+            let Err(e) = Box::pin(self.session(sink, &mut seen, &mut lost, &mut pause)).await;
+            if !lost {
+                lost = true;
+                sink(Event::Lost(e.to_string()));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    /// One connection's life.
+    async fn session(
+        &self,
+        sink: &mut (impl FnMut(Event) + Send),
+        seen: &mut Option<Seen>,
+        lost: &mut bool,
+        pause: &mut Duration,
+    ) -> Result<std::convert::Infallible, StoreError> {
+        let (client, mut called) = self.connect().await?;
+        let reader = Reader::new(client, &self.store).await?;
+        loop {
+            let event = reader.read(seen).await?;
+            if std::mem::take(lost) {
+                sink(Event::Back);
+            }
+            *pause = BACKOFF.0;
+            if let Some(event) = event {
+                sink(event);
+            }
+            let read_at = Instant::now();
+            tokio::select! {
+                call = called.recv() => {
+                    if call.is_none() {
+                        return Err(StoreError::Unavailable("the connection was closed".into()));
+                    }
+                    // The first call after a quiet time is answered at once, those of a storm together.
+                    tokio::time::sleep_until(read_at + COALESCE).await;
+                }
+                () = sleep(self.poll) => {}
+            }
+        }
+    }
+
+    /// A connection that listens; the channel has an item when it was called, and ends with the connection.
+    async fn connect(&self) -> Result<(Client, mpsc::Receiver<()>), StoreError> {
+        let cfg = self.store.cfg();
+        let (call, called) = mpsc::channel(1);
+        let work = async {
+            let (client, mut connection) = cfg.driver().connect(cfg.tls()?).await?;
+            tokio::spawn(async move {
+                let mut messages = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
+                while let Some(Ok(message)) = futures::StreamExt::next(&mut messages).await {
+                    if matches!(message, AsyncMessage::Notification(_)) {
+                        // A full channel already says that there is something to read.
+                        let _ = call.try_send(());
+                    }
+                }
+            });
+            client.batch_execute(&cfg.session_sql()).await?;
+            if let Err(e) = client.batch_execute(&format!("listen {CHANNEL}")).await {
+                if client.is_closed() {
+                    return Err(e.into());
+                }
+                tracing::warn!(
+                    "LISTEN does not work here, changes are seen every {:?}: {e}",
+                    self.poll
+                );
+            }
+            Ok::<_, StoreError>(client)
+        };
+        let client = timeout(cfg.connect_timeout, work)
+            .await
+            .map_err(|_| StoreError::Unavailable("no connection in time".into()))??;
+        Ok((client, called))
+    }
+
+    async fn keep_house(&self) {
+        loop {
+            sleep(HOUSEKEEPING).await;
+            if let Err(e) = self.store.keep_house().await {
+                tracing::debug!("housekeeping is put off: {e}");
+            }
+        }
+    }
+}
+
+/// Reads what is new on the listening connection.
+struct Reader<'a> {
+    client: Client,
+    store: &'a Store,
+    head: Statement,
+    log: Statement,
+}
+
+impl<'a> Reader<'a> {
+    async fn new(client: Client, store: &'a Store) -> Result<Self, StoreError> {
+        let work = async {
+            let head = client.prepare(HEAD).await?;
+            let log = client
+                .prepare("select distinct entity, entity_id from config_changes where revision > $1 limit $2")
+                .await?;
+            Ok::<_, Error>((head, log))
+        };
+        let (head, log) = store.pool().within(work).await??;
+        Ok(Reader {
+            client,
+            store,
+            head,
+            log,
+        })
+    }
+
+    /// What is new since `seen`, which is moved on. `None` when nothing is.
+    async fn read(&self, seen: &mut Option<Seen>) -> Result<Option<Event>, StoreError> {
+        let (now, pruned, changed) = self
+            .store
+            .pool()
+            .within(self.open(seen.map_or(i64::MAX, |s| s.revision)))
+            .await??;
+        let event = match *seen {
+            Some(s) if s == now => None,
+            Some(s)
+                if s.epoch == now.epoch
+                    && s.revision < now.revision
+                    && pruned <= s.revision
+                    && changed.len() <= MANY =>
+            {
+                let wanted: Vec<_> = group(changed)?.into_iter().collect();
+                let changes = self
+                    .store
+                    .pool()
+                    .within(load::some(&self.client, self.store.tables(), &wanted))
+                    .await??;
+                Some(Event::Changed {
+                    revision: now.revision,
+                    changes,
+                })
+            }
+            _ => {
+                let all = load::all(&self.client, self.store.tables(), now.revision);
+                let tables = timeout(LOAD_LIMIT, all)
+                    .await
+                    .map_err(|_| StoreError::Unavailable("loading took too long".into()))??;
+                Some(Event::Loaded(tables))
+            }
+        };
+        self.store
+            .pool()
+            .within(self.client.batch_execute("commit"))
+            .await??;
+        *seen = Some(now);
+        Ok(event)
+    }
+
+    /// Begins the reading transaction: where the log is, up to where it was pruned, what changed after `after`.
+    async fn open(&self, after: i64) -> Result<(Seen, i64, Vec<Row>), StoreError> {
+        let most = MANY as i64 + 1;
+        let statements: Vec<BoxFuture<'_, Result<Vec<Row>, Error>>> = vec![
+            plain(&self.client, BEGIN),
+            Box::pin(self.client.query(&self.head, &[])),
+            Box::pin(async move { self.client.query(&self.log, &[&after, &most]).await }),
+        ];
+        let mut answers = in_order(statements)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        let changed = answers.pop().unwrap_or_default();
+        let head = answers.pop().unwrap_or_default();
+        let row = head
+            .first()
+            .ok_or_else(|| StoreError::Internal("config_revision is empty".into()))?;
+        Ok((
+            Seen {
+                revision: row.try_get(0)?,
+                epoch: row.try_get(2)?,
+            },
+            row.try_get(1)?,
+            changed,
+        ))
+    }
+}
+
+fn group(changed: Vec<Row>) -> Result<BTreeMap<String, Vec<Uuid>>, Error> {
+    let mut out: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
+    for row in changed {
+        out.entry(row.try_get(0)?)
+            .or_default()
+            .push(row.try_get(1)?);
+    }
+    Ok(out)
+}
+
+impl Store {
+    /// Deletes expired rows and log entries that are old, unless another node is at it.
+    pub(crate) async fn keep_house(&self) -> Result<(), StoreError> {
+        let lease = self.pool().get().await?;
+        let work = async {
+            lease.batch_execute("begin").await?;
+            let mine: bool = lease
+                .query_one("select pg_try_advisory_xact_lock($1)", &[&HOUSE_LOCK])
+                .await?
+                .try_get(0)?;
+            Ok::<_, Error>(mine)
+        };
+        if self.pool().within(work).await?? {
+            self.purge_expired().await?;
+            self.prune(KEPT_REVISIONS).await?;
+            // The lease would be gone if this took longer than Postgres lets a transaction idle; then the lock is gone as well.
+        }
+        self.pool().within(lease.batch_execute("commit")).await??;
+        lease.keep();
+        Ok(())
+    }
+
+    /// Forgets log entries older than a day, and all but the last `kept` revisions.
+    pub(crate) async fn prune(&self, kept: i64) -> Result<(), StoreError> {
+        let lease = self.pool().get().await?;
+        let work = async {
+            // Said before it is done: who is behind then reads everything instead of half a log.
+            let sql = "update config_revision set pruned = cut.revision from (select greatest( \
+                   (select revision - $1 from config_revision), \
+                   (select max(revision) from config_changes where at < now() - interval '1 day')) as revision) as cut \
+                 where cut.revision > pruned returning pruned";
+            let Some(row) = lease.query_opt(sql, &[&kept]).await? else {
+                return Ok(());
+            };
+            let cut: i64 = row.try_get(0)?;
+            let delete = "delete from config_changes where id = any(array( \
+                 select id from config_changes where revision <= $1 order by revision limit 5000))";
+            while lease.execute(delete, &[&cut]).await? > 0 {}
+            Ok::<_, Error>(())
+        };
+        work.await?;
+        lease.keep();
+        Ok(())
+    }
+}

@@ -1,0 +1,287 @@
+//! Writes, committed in groups.
+//!
+//! The row lock of `config_revision` lets one transaction commit at a time, and a durable commit costs a flush of the disk: one
+//! transaction per write would be bound by that. So writes that are asked for at the same time are carried out by one task in ONE
+//! transaction, in two round trips: all statements; then the log, the new revision and the commit. When a statement fails, its
+//! write is refused and the others are carried out again without it, so no write ever sees another's error.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+use tokio_postgres::{Error, Row as PgRow, Statement};
+use uuid::Uuid;
+
+use crate::StoreError;
+use crate::cell::Cell;
+use crate::error::is_conflict;
+use crate::pool::{Lease, Pool, in_order, is_cut, plain, rows};
+use crate::sql::LOG;
+
+/// Most writes in a transaction: enough to make the flush cheap, few enough that carrying them out again is.
+const GROUP: usize = 64;
+/// How often a transaction that met a deadlock or lost its connection is run again.
+const AGAIN: usize = 3;
+
+/// One statement of a write.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) sql: Arc<str>,
+    pub(crate) cells: Vec<Cell>,
+    /// How many columns come before (entity, id, operation); `None` when the rows say nothing about changes.
+    pub(crate) logged: Option<usize>,
+}
+
+/// Why a write was not carried out.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// By one of its own statements.
+    Driver(Error),
+    /// Together with all others.
+    Store(StoreError),
+}
+
+/// What the last statement answered.
+type Reply = Result<Vec<PgRow>, Refusal>;
+
+struct Job {
+    steps: Vec<Step>,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// The writes that wait, and whether somebody carries them out.
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    busy: bool,
+}
+
+/// Carries writes out. Its task lives only while there are any.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    pool: Pool,
+    queue: Arc<Mutex<Queue>>,
+}
+
+impl Writer {
+    pub(crate) fn new(pool: Pool) -> Self {
+        Writer {
+            pool,
+            queue: Arc::default(),
+        }
+    }
+
+    /// Carries a write out and answers the rows of its last statement. It is carried out even when the caller stops waiting.
+    pub(crate) async fn write(&self, steps: Vec<Step>) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let start = {
+            let mut q = lock(&self.queue);
+            q.jobs.push_back(Job { steps, reply });
+            !std::mem::replace(&mut q.busy, true)
+        };
+        if start {
+            let me = self.clone();
+            tokio::spawn(async move { me.drain().await });
+        }
+        answer.await.unwrap_or_else(|_| {
+            Err(Refusal::Store(StoreError::Unavailable(
+                "shutting down".into(),
+            )))
+        })
+    }
+
+    async fn drain(self) {
+        let _clear = Clear(&self.queue);
+        loop {
+            let group: Vec<Job> = {
+                let mut q = lock(&self.queue);
+                let n = q.jobs.len().min(GROUP);
+                if n == 0 {
+                    q.busy = false;
+                    return;
+                }
+                q.jobs.drain(..n).collect()
+            };
+            self.group(group).await;
+        }
+    }
+
+    /// Carries a group out and replies to each.
+    async fn group(&self, mut jobs: Vec<Job>) {
+        let mut refused = Vec::new();
+        let mut left = AGAIN;
+        let done = loop {
+            if jobs.is_empty() {
+                break Ok(Vec::new());
+            }
+            match self
+                .pool
+                .within(self.transaction(&jobs))
+                .await
+                .unwrap_or_else(|e| Err(Fail::All(e)))
+            {
+                Ok(answers) => break Ok(answers),
+                Err(Fail::One(i, e)) => refused.push((jobs.remove(i), e)),
+                Err(Fail::Again(e)) => {
+                    if left == 0 {
+                        break Err(e);
+                    }
+                    left -= 1;
+                }
+                Err(Fail::All(e)) => break Err(e),
+            }
+        };
+        // Refusals wait for the others' commit: a name may be taken by a write of the same group.
+        match done {
+            Ok(answers) => jobs
+                .into_iter()
+                .zip(answers)
+                .for_each(|(job, rows)| drop(job.reply.send(Ok(rows)))),
+            Err(e) => jobs
+                .into_iter()
+                .for_each(|job| drop(job.reply.send(Err(Refusal::Store(e.clone()))))),
+        }
+        refused
+            .into_iter()
+            .for_each(|(job, e)| drop(job.reply.send(Err(Refusal::Driver(e)))));
+    }
+
+    async fn transaction(&self, jobs: &[Job]) -> Result<Vec<Vec<PgRow>>, Fail> {
+        let lease = self.pool.get().await.map_err(Fail::All)?;
+        let mut prepared = Vec::with_capacity(jobs.len());
+        for (i, job) in jobs.iter().enumerate() {
+            for step in &job.steps {
+                let statement = match lease.prepare_cached(&step.sql).await {
+                    Ok(s) => s,
+                    Err(e) if is_cut(&e) => return Err(Fail::Again(e.into())),
+                    Err(e) => return Err(Fail::All(e.into())),
+                };
+                prepared.push((i, step, statement));
+            }
+        }
+        let log = lease
+            .prepare_cached(LOG)
+            .await
+            .map_err(|e| Fail::All(e.into()))?;
+
+        let mut statements: Vec<BoxFuture<'_, _>> = vec![plain(&lease, "begin")];
+        for (_, step, statement) in &prepared {
+            statements.push(Box::pin(rows(&lease, statement, &step.cells)));
+        }
+        let mut changes = Changes::default();
+        let mut answers: Vec<Vec<PgRow>> = jobs.iter().map(|_| Vec::new()).collect();
+        for (n, answer) in in_order(statements).await.into_iter().enumerate() {
+            let at = n.checked_sub(1).and_then(|n| prepared.get(n));
+            match (answer, at) {
+                (Ok(rows), Some((i, step, _))) => {
+                    changes
+                        .collect(step, &rows)
+                        .map_err(|e| Fail::All(e.into()))?;
+                    answers[*i] = rows;
+                }
+                (Ok(_), None) => {}
+                (Err(e), at) => return Err(self.failed(lease, e, at.map(|(i, ..)| *i)).await),
+            }
+        }
+        let end = if changes.is_empty() {
+            vec![plain(&lease, "commit")]
+        } else {
+            vec![changes.log(&lease, &log), plain(&lease, "commit")]
+        };
+        for answer in in_order(end).await {
+            if let Err(e) = answer {
+                // Whether the commit happened is not known once the connection is gone, so this must not be done again.
+                return Err(if is_conflict(&e) {
+                    Fail::Again(e.into())
+                } else {
+                    Fail::All(e.into())
+                });
+            }
+        }
+        lease.keep();
+        Ok(answers)
+    }
+
+    /// What the failure of a statement before the commit means for the group.
+    async fn failed(&self, lease: Lease, e: Error, job: Option<usize>) -> Fail {
+        if is_cut(&e) {
+            return Fail::Again(e.into());
+        }
+        if lease.batch_execute("rollback").await.is_ok() {
+            lease.keep();
+        }
+        match job {
+            _ if is_conflict(&e) => Fail::Again(e.into()),
+            Some(i) => Fail::One(i, e),
+            None => Fail::All(e.into()),
+        }
+    }
+}
+
+enum Fail {
+    /// The write at this place is to blame.
+    One(usize, Error),
+    /// Nobody is; it may work now.
+    Again(StoreError),
+    /// It will not work.
+    All(StoreError),
+}
+
+/// When the task ends in the middle (its runtime stops), whoever waits is told, and the next write starts a new task.
+struct Clear<'a>(&'a Mutex<Queue>);
+
+impl Drop for Clear<'_> {
+    fn drop(&mut self) {
+        let mut q = lock(self.0);
+        if q.busy && !q.jobs.is_empty() || std::thread::panicking() {
+            q.jobs.clear();
+        }
+        q.busy = false;
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a transaction changed, for the log.
+#[derive(Default)]
+pub(crate) struct Changes {
+    entities: Vec<String>,
+    ids: Vec<Uuid>,
+    ops: Vec<String>,
+}
+
+impl Changes {
+    pub(crate) fn push(&mut self, entity: &str, id: Uuid, op: &str) {
+        self.entities.push(entity.to_owned());
+        self.ids.push(id);
+        self.ops.push(op.to_owned());
+    }
+
+    fn collect(&mut self, step: &Step, rows: &[PgRow]) -> Result<(), Error> {
+        let Some(at) = step.logged else { return Ok(()) };
+        for row in rows {
+            self.push(row.try_get(at)?, row.try_get(at + 1)?, row.try_get(at + 2)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The statement that logs them.
+    pub(crate) fn log<'a>(
+        &'a self,
+        lease: &'a Lease,
+        log: &'a Statement,
+    ) -> BoxFuture<'a, Result<Vec<PgRow>, Error>> {
+        Box::pin(async move {
+            lease
+                .query(log, &[&self.entities, &self.ids, &self.ops])
+                .await
+        })
+    }
+}
