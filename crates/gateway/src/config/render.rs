@@ -240,7 +240,7 @@ mod tests {
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             committed == made,
-            "{} is stale: run `cargo xtask docs` (or this test with SILVERBACK_UPDATE_DOCS=1)",
+            "{} is stale: run this test with SILVERBACK_UPDATE_DOCS=1",
             path.display()
         );
     }
