@@ -2,7 +2,6 @@
 //!
 //! Plugins bring their own entities (credentials); see `silverback-plugin`.
 
-mod checks;
 mod consumer;
 mod plugin;
 mod route;
@@ -13,14 +12,14 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use silverback_schema::EntityDef;
-use silverback_schema::field::{Field, set, string};
+use silverback_schema::Field;
 pub use uuid::Uuid;
 
-pub use checks::normalize_path;
 pub use consumer::Consumer;
 pub use plugin::PluginRow;
 pub use route::{PathHandling, Protocol, Route, SourceOrDestination};
 pub use service::Service;
+pub use silverback_schema::checks::normalize_path;
 pub use tables::{Change, CredentialRow, Row, Tables};
 
 /// `{"id": "..."}`: a reference to another row.
@@ -41,5 +40,5 @@ pub fn core(name: &str) -> Option<&'static EntityDef> {
 
 /// `tags`: as every entity has it.
 pub fn tags() -> Field {
-    set(string().required().len_min(1).check(checks::tag))
+    silverback_schema::typedefs::tags()
 }

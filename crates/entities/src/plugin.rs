@@ -5,8 +5,8 @@ use silverback_schema::field::{Kind, boolean, foreign, id, set, string, timestam
 use silverback_schema::{EntityDef, Field, OnDelete, Record, record};
 use uuid::Uuid;
 
-use crate::checks::utf8_name;
 use crate::{Ref, tags};
+use silverback_schema::checks::utf8_name;
 
 record! {
     /// A plugin switched on globally or for a route, a service, a consumer or a combination of them.
@@ -40,12 +40,15 @@ record! {
 }
 
 fn scope(entity: &'static str) -> Field {
-    foreign(entity).default(Value::Null).on_delete(OnDelete::Cascade)
+    foreign(entity)
+        .default(Value::Null)
+        .on_delete(OnDelete::Cascade)
 }
 
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("plugins", PluginRow::fields())
         .endpoint_key("instance_name")
+        .catalogue(crate::core)
         .nested("route", "plugins")
         .nested("service", "plugins")
         .nested("consumer", "plugins")

@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use silverback_schema::field::{array, boolean, foreign, id, integer, map, record, set, string, timestamp};
-use silverback_schema::{EntityCheck, EntityDef, Field, Kind, Record, record};
+use silverback_schema::field::{
+    array, boolean, foreign, id, integer, map, record, set, string, timestamp,
+};
+use silverback_schema::{EntityCheck, EntityDef, Field, Kind, Record, Variant, record};
 use uuid::Uuid;
 
-use crate::checks::{host_pattern, ip_or_cidr, route_path, sni, utf8_name};
 use crate::{Ref, tags};
+use silverback_schema::checks::{
+    header_name, host_pattern, ip_or_cidr, route_path, utf8_name, wildcard_sni,
+};
+
+mod variant;
 
 /// A protocol of a route or a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -83,7 +89,7 @@ record! {
         /// Where matched requests go.
         pub service: Option<Ref> = foreign("services"),
         /// Server names of the TLS handshake.
-        pub snis: Option<Vec<String>> = set(string().required().len_min(1).check(sni)),
+        pub snis: Option<Vec<String>> = set(string().required().len_min(1).check(wildcard_sni)),
         /// Where a stream connection comes from.
         pub sources: Option<Vec<SourceOrDestination>> = set(endpoint().required()),
         /// Where a stream connection goes.
@@ -103,7 +109,8 @@ record! {
         /// Headers with the values of which one must be there.
         pub headers: Option<BTreeMap<String, Vec<String>>> = map(
             string().required().len_min(1)
-                .match_none("^[Hh][Oo][Ss][Tt]$", "cannot contain 'host' header, which must be specified in the 'hosts' attribute"),
+                .match_none("^[Hh][Oo][Ss][Tt]$", "cannot contain 'host' header, which must be specified in the 'hosts' attribute")
+                .check(header_name),
             array(string().required().len_min(1)).required()),
         /// Of two matching regular expressions the higher number wins.
         pub regex_priority: Option<i64> = integer().default(0),
@@ -121,18 +128,41 @@ fn endpoint() -> Field {
 }
 
 pub(crate) fn def() -> EntityDef {
-    EntityDef::new("routes", Route::fields()).endpoint_key("name").nested("service", "routes").check(
-        EntityCheck::Conditional {
+    EntityDef::new("routes", Route::fields())
+        .endpoint_key("name")
+        .nested("service", "routes")
+        .catalogue(crate::core)
+        .variant(Variant { defaults: variant::defaults, gate: variant::gate })
+        .check(EntityCheck::Conditional {
             if_field: "protocols",
-            if_match: Box::new(Field::new(Kind::Set(Box::new(string().required().len_min(1).not_one_of([
-                "grpcs",
-                "https",
-                "tls",
-                "tls_passthrough",
-            ]))))),
+            if_match: Box::new(Field::new(Kind::Set(Box::new(
+                string().required().len_min(1).not_one_of(["grpcs", "https", "tls", "tls_passthrough"]),
+            )))),
             then_field: "snis",
             then_match: Box::new(set(string()).len_eq(0)),
             then_err: Some("'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'"),
-        },
-    )
+        })
+        // Kong only warns of `v1` here; the check is there because clients see it in the schema.
+        .check(EntityCheck::Custom {
+            field_sources: vec!["path_handling"],
+            run_with_missing_fields: false,
+            run: |_| Ok(()),
+        })
+        // Kong compiles the route's expression here. Everything that could fail in it is a rule of a field with us.
+        .check(EntityCheck::Custom {
+            field_sources: vec![
+                "id", "protocols", "snis", "sources", "destinations", "methods", "hosts", "paths", "headers", "expression",
+                "regex_priority", "priority",
+            ],
+            run_with_missing_fields: true,
+            run: |_| Ok(()),
+        })
+        .check(EntityCheck::Unlisted { when_valid: vec![], run: variant::no_methods })
+        .check(EntityCheck::Unlisted { when_valid: vec![], run: variant::no_hosts })
+        .check(EntityCheck::Unlisted { when_valid: vec![], run: variant::no_paths })
+        .check(EntityCheck::Unlisted { when_valid: vec![], run: variant::no_headers })
+        .check(EntityCheck::Unlisted { when_valid: vec![], run: variant::no_sources })
+        .check(EntityCheck::Unlisted { when_valid: vec![], run: variant::no_destinations })
+        .check(EntityCheck::Unlisted { when_valid: vec![], run: variant::no_strip_path })
+        .check(EntityCheck::Unlisted { when_valid: vec![], run: variant::matches_something })
 }

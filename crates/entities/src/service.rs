@@ -1,15 +1,26 @@
 //! Services: where requests go.
 
 use serde_json::{Map, Value};
-use silverback_schema::field::{array, boolean, foreign, id, integer, string, timestamp, uuid as uuid_field};
+use silverback_schema::field::{
+    array, boolean, foreign, id, integer, string, timestamp, uuid as uuid_field,
+};
 use silverback_schema::{EntityCheck, EntityDef, Record, Shorthand, record};
 use uuid::Uuid;
 
-use crate::checks::{host, path_normalized, utf8_name};
 use crate::route::Protocol;
 use crate::{Ref, tags};
+use silverback_schema::checks::{host, path, split_url, utf8_name};
 
-const PROTOCOLS: [&str; 8] = ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"];
+const PROTOCOLS: [&str; 8] = [
+    "grpc",
+    "grpcs",
+    "http",
+    "https",
+    "tcp",
+    "tls",
+    "tls_passthrough",
+    "udp",
+];
 const TIMEOUT_MAX: i64 = 2_147_483_646;
 
 record! {
@@ -32,7 +43,7 @@ record! {
         /// The upstream's port.
         pub port: u16 = integer().required().default(80).between(0, 65535),
         /// The path put before the request's path.
-        pub path: Option<String> = string().starts_with("/").len_min(1).match_none("//", "must not have empty segments").check(path_normalized),
+        pub path: Option<String> = string().starts_with("/").len_min(1).match_none("//", "must not have empty segments").check(path),
         /// Milliseconds to wait for a connection.
         pub connect_timeout: Option<u32> = integer().default(60000).between(1, TIMEOUT_MAX),
         /// Milliseconds between two successful writes to the upstream.
@@ -64,45 +75,52 @@ fn only_with(protocols: &[&'static str], field: &'static str) -> EntityCheck {
     }
 }
 
-/// Learnt from `kong/db/schema/entities/services.lua` and the recorded answers: the port of a `url` without one follows its scheme.
+/// Learnt from `kong/db/schema/entities/services.lua`: the scheme is taken as it is, without one the port tells the protocol; without a port the
+/// protocol tells the port. A null changes nothing.
 fn from_url(v: &Value) -> Map<String, Value> {
-    let mut out = Map::new();
-    let Some(url) = v.as_str() else { return out };
-    let (scheme, rest) = match url.split_once("://") {
-        Some((s, r)) => (Some(s), r),
-        None => (None, url),
+    let Some(url) = v.as_str() else {
+        return Map::new();
     };
-    let (authority, path) = if scheme.is_some() {
-        match rest.find(['/', '?', '#']) {
-            Some(i) => (&rest[..i], &rest[i..]),
-            None => (rest, ""),
-        }
-    } else {
-        ("", rest)
+    let parts = split_url(url);
+    let number = parts.port.and_then(|p| p.parse::<i64>().ok());
+    let guessed = match number {
+        Some(443) => "https",
+        _ => "http",
     };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, h)| h);
-    let (host, port) = match authority.rfind(':') {
-        Some(i) if !authority[i..].contains(']') => (&authority[..i], authority[i + 1..].parse::<u16>().ok()),
-        _ => (authority, None),
+    let protocol = parts.scheme.unwrap_or(guessed);
+    let port = match (number, parts.port) {
+        (Some(n), _) => Value::from(n),
+        // No number: left for validation to complain about.
+        (None, Some(text)) => text.into(),
+        (None, None) if protocol == "https" => 443.into(),
+        (None, None) => 80.into(),
     };
-    out.insert("protocol".into(), scheme.map_or(Value::Null, |s| Value::from(s.to_ascii_lowercase())));
-    out.insert("host".into(), if host.is_empty() { Value::Null } else { Value::from(host) });
-    let port = port.or(match scheme {
-        Some("https") => Some(443),
-        Some("http") => Some(80),
-        _ => None,
-    });
-    out.insert("port".into(), port.map_or(Value::Null, Value::from));
-    out.insert("path".into(), if path.is_empty() { Value::Null } else { Value::from(path) });
-    out
+    Map::from_iter([
+        ("protocol".to_owned(), protocol.into()),
+        (
+            "host".to_owned(),
+            parts.host.map_or(Value::Null, Value::from),
+        ),
+        ("port".to_owned(), port),
+        (
+            "path".to_owned(),
+            parts.path.map_or(Value::Null, Value::from),
+        ),
+    ])
 }
 
 pub(crate) fn def() -> EntityDef {
     let not_http = string().one_of(["tcp", "tls", "udp", "grpc", "grpcs"]);
     EntityDef::new("services", Service::fields())
         .endpoint_key("name")
-        .shorthand(Shorthand { name: "url", field: string(), translate: from_url, shown_from: None, wins: true })
+        .catalogue(crate::core)
+        .shorthand(Shorthand {
+            name: "url",
+            field: string(),
+            translate: from_url,
+            shown_from: None,
+            wins: true,
+        })
         .check(EntityCheck::Conditional {
             if_field: "protocol",
             if_match: Box::new(not_http),

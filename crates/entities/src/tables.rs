@@ -49,15 +49,27 @@ pub struct CredentialRow {
 impl CredentialRow {
     /// From a stored row; `expires_at` is apart because `ttl` in a row is what is left of it. `None` when the row lacks its
     /// consumer or lookup value, which the database does not allow.
-    pub fn from_row(def: &EntityDef, mut row: Map<String, Value>, expires_at: Option<i64>) -> Option<Self> {
+    pub fn from_row(
+        def: &EntityDef,
+        mut row: Map<String, Value>,
+        expires_at: Option<i64>,
+    ) -> Option<Self> {
         let id = uuid_of(row.remove("id")?)?;
         let consumer = uuid_of(row.remove("consumer")?.get("id")?.clone())?;
-        let Value::String(lookup) = row.remove(def.lookup?)? else { return None };
+        let Value::String(lookup) = row.remove(def.lookup?)? else {
+            return None;
+        };
         for k in ["created_at", "updated_at", "tags", "ttl"] {
             row.remove(k);
         }
         row.retain(|_, v| !v.is_null());
-        Some(CredentialRow { id, consumer, lookup: lookup.into(), expires_at, extra: row })
+        Some(CredentialRow {
+            id,
+            consumer,
+            lookup: lookup.into(),
+            expires_at,
+            extra: row,
+        })
     }
 }
 
@@ -101,7 +113,12 @@ impl Tables {
             Some(Row::Consumer(r)) => drop(self.consumers.insert(id, Arc::new(r))),
             Some(Row::Plugin(r)) => drop(self.plugins.insert(id, Arc::new(r))),
             Some(Row::Credential(r)) => {
-                drop(self.credentials.entry(change.entity).or_default().insert(id, Arc::new(r)));
+                drop(
+                    self.credentials
+                        .entry(change.entity)
+                        .or_default()
+                        .insert(id, Arc::new(r)),
+                );
             }
             None => match change.entity.as_str() {
                 "services" => drop(self.services.remove(&id)),

@@ -55,6 +55,13 @@ pub enum EntityCheck {
         /// Gets the whole entity; answers the violation: a text for `@entity`, or per field.
         run: fn(&Map<String, Value>) -> Result<(), CustomViolation>,
     },
+    /// A check in code that schemas do not show: of a variant of a row, or of a record as a whole (Kong's `custom_validator` of `config`).
+    Unlisted {
+        /// It runs when none of these paths has a violation yet; always when empty.
+        when_valid: Vec<&'static str>,
+        /// Gets the whole entity. A violation of a field replaces what else is wrong with that field.
+        run: fn(&Map<String, Value>) -> Result<(), CustomViolation>,
+    },
 }
 
 /// What a custom check found.

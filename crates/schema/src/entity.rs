@@ -1,5 +1,7 @@
 //! [`EntityDef`]: one kind of thing that the Admin API manages, said once.
 
+use serde_json::{Map, Value};
+
 use crate::check::{EntityCheck, Shorthand};
 use crate::field::{Field, Kind, Named, OnDelete, RecordDef};
 
@@ -22,6 +24,22 @@ pub struct EntityDef {
     pub lookup: Option<&'static str>,
     /// Unique together, beside the fields that are unique alone. For `plugins`: name, route, service, consumer.
     pub unique_together: Vec<Vec<&'static str>>,
+    /// Rows come in kinds that differ in more than checks can say: routes, by their protocols.
+    pub variant: Option<Variant>,
+    /// Where the entities that foreign keys point at are found, so that `{"name": "x"}` in their place can be checked.
+    pub catalogue: Option<Catalogue>,
+}
+
+/// Finds an entity by its name.
+pub type Catalogue = fn(&str) -> Option<&'static EntityDef>;
+
+/// What depends on the kind of a row; Kong's subschemas. Checks that belong to it are [`EntityCheck::Unlisted`].
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// Fills what was left out and has another default in this kind of row. Gets the client's row as it came.
+    pub defaults: fn(&mut Map<String, Value>),
+    /// Refuses a row whose kind cannot be told, with the field and the text; nothing else is then checked. Gets the row after defaults.
+    pub gate: fn(&Map<String, Value>) -> Result<(), (&'static str, String)>,
 }
 
 /// A collection of this entity below a row of another: `/services/{services}/routes`.
@@ -41,10 +59,16 @@ impl EntityDef {
             collection: name,
             endpoint_key: None,
             nested: Vec::new(),
-            record: RecordDef { fields, checks: Vec::new(), shorthands: Vec::new() },
+            record: RecordDef {
+                fields,
+                checks: Vec::new(),
+                shorthands: Vec::new(),
+            },
             ttl: false,
             lookup: None,
             unique_together: Vec::new(),
+            variant: None,
+            catalogue: None,
         }
     }
 
@@ -96,13 +120,27 @@ impl EntityDef {
         self
     }
 
+    /// What depends on the kind of a row.
+    pub fn variant(mut self, variant: Variant) -> Self {
+        self.variant = Some(variant);
+        self
+    }
+
+    /// Where other entities are found.
+    pub fn catalogue(mut self, catalogue: Catalogue) -> Self {
+        self.catalogue = Some(catalogue);
+        self
+    }
+
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.record.get(name)
     }
 
     /// Its foreign keys: field name, entity pointed at, what happens when that row goes.
-    pub fn foreign_keys(&self) -> impl Iterator<Item = (&'static str, &'static str, Option<OnDelete>)> + '_ {
+    pub fn foreign_keys(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, &'static str, Option<OnDelete>)> + '_ {
         self.record.fields.iter().filter_map(|(n, f)| match f.kind {
             Kind::Foreign(to) => Some((*n, to, f.on_delete)),
             _ => None,
@@ -111,7 +149,11 @@ impl EntityDef {
 
     /// The fields that are unique alone.
     pub fn unique_fields(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.record.fields.iter().filter(|(_, f)| f.unique).map(|(n, _)| *n)
+        self.record
+            .fields
+            .iter()
+            .filter(|(_, f)| f.unique)
+            .map(|(n, _)| *n)
     }
 
     /// Whether rows carry tags.

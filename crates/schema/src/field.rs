@@ -288,18 +288,28 @@ impl Field {
 
     /// A Lua pattern which must not match, with its text.
     pub fn match_none(mut self, lua: &'static str, err: &'static str) -> Self {
-        self.match_none.push(Pattern { lua, err: Some(err) });
+        self.match_none.push(Pattern {
+            lua,
+            err: Some(err),
+        });
         self
     }
 
     /// A Lua pattern which must match, with its text.
     pub fn match_all(mut self, lua: &'static str, err: &'static str) -> Self {
-        self.match_all.push(Pattern { lua, err: Some(err) });
+        self.match_all.push(Pattern {
+            lua,
+            err: Some(err),
+        });
         self
     }
 
     /// Lua patterns of which one must match, with the text.
-    pub fn match_any(mut self, lua: impl IntoIterator<Item = &'static str>, err: &'static str) -> Self {
+    pub fn match_any(
+        mut self,
+        lua: impl IntoIterator<Item = &'static str>,
+        err: &'static str,
+    ) -> Self {
         self.match_any = Some((lua.into_iter().collect(), err));
         self
     }
@@ -397,17 +407,27 @@ pub fn set(elements: Field) -> Field {
 
 /// Free keys.
 pub fn map(keys: Field, values: Field) -> Field {
-    Field::new(Kind::Map { keys: Box::new(keys), values: Box::new(values) })
+    Field::new(Kind::Map {
+        keys: Box::new(keys),
+        values: Box::new(values),
+    })
 }
 
 /// The record of a struct written with [`crate::record!`].
 pub fn record<R: Record>() -> Field {
-    Field::new(Kind::Record(RecordDef { fields: R::fields(), ..RecordDef::default() }))
+    Field::new(Kind::Record(RecordDef {
+        fields: R::fields(),
+        ..RecordDef::default()
+    }))
 }
 
 /// A record with checks.
 pub fn record_with<R: Record>(checks: Vec<EntityCheck>) -> Field {
-    Field::new(Kind::Record(RecordDef { fields: R::fields(), checks, ..RecordDef::default() }))
+    Field::new(Kind::Record(RecordDef {
+        fields: R::fields(),
+        checks,
+        ..RecordDef::default()
+    }))
 }
 
 /// A reference to a row of the named entity.

@@ -4,12 +4,23 @@
 //! Pure: no I/O, no knowledge of which entities exist. The vocabulary is that of Kong's `db/schema/init.lua`.
 
 pub mod check;
+pub mod checks;
 pub mod entity;
 pub mod field;
+pub mod form;
+pub mod lua_pattern;
+pub mod output;
+pub mod plugin_def;
+pub mod render;
+pub mod typedefs;
+pub mod validate;
+pub mod violations;
 
 pub use check::{CustomViolation, EntityCheck, Shorthand};
-pub use entity::{EntityDef, Nested};
+pub use entity::{Catalogue, EntityDef, Nested, Variant};
 pub use field::{Field, Kind, Named, OnDelete, Pattern, Record, RecordDef};
+pub use validate::{Op, complete, patch};
+pub use violations::Violations;
 
 #[doc(hidden)]
 pub use serde as __serde;

@@ -33,7 +33,7 @@ impl HostError {
 }
 
 /// A host without a port: an address or a name.
-pub(crate) fn host(v: &Value) -> Result<(), String> {
+pub fn host(v: &Value) -> Result<(), String> {
     let host = text(v);
     match parse(host) {
         Err(HostError::Invalid(_)) => Err(format!("invalid value: {host}")),
@@ -42,13 +42,25 @@ pub(crate) fn host(v: &Value) -> Result<(), String> {
     }
 }
 
+/// A host with or without a port.
+pub fn host_with_optional_port(v: &Value) -> Result<(), String> {
+    parse(text(v)).map(|_| ()).map_err(HostError::into_text)
+}
+
 /// A host with or without a port; `*` stands for any label.
-pub(crate) fn host_pattern(v: &Value) -> Result<(), String> {
-    parse(&text(v).replace('*', "abc")).map(|_| ()).map_err(HostError::into_text)
+pub fn host_pattern(v: &Value) -> Result<(), String> {
+    parse(&text(v).replace('*', "abc"))
+        .map(|_| ())
+        .map_err(HostError::into_text)
+}
+
+/// A server name of the TLS handshake.
+pub fn sni(v: &Value) -> Result<(), String> {
+    server_name(text(v))
 }
 
 /// A server name of the TLS handshake, with at most one wildcard at its beginning or end.
-pub(crate) fn sni(v: &Value) -> Result<(), String> {
+pub fn wildcard_sni(v: &Value) -> Result<(), String> {
     let mut host = text(v).to_owned();
     if let Some(at) = host.find('*') {
         if at != 0 && at + 1 != host.len() {
@@ -59,7 +71,11 @@ pub(crate) fn sni(v: &Value) -> Result<(), String> {
         }
         host = host.replace('*', "wildcard");
     }
-    match parse(&host) {
+    server_name(&host)
+}
+
+fn server_name(host: &str) -> Result<(), String> {
+    match parse(host) {
         Err(HostError::Invalid(_)) => Err(format!("invalid value: {host}")),
         Err(HostError::Port) => Err("must not have a port".into()),
         Ok((HostKind::Ipv4 | HostKind::Ipv6, _)) => Err("must not be an IP".into()),
@@ -68,18 +84,36 @@ pub(crate) fn sni(v: &Value) -> Result<(), String> {
     }
 }
 
+/// An address of either family.
+pub fn ip(v: &Value) -> Result<(), String> {
+    let s = text(v);
+    if is_ipv4(s) || is_ipv6(s) {
+        Ok(())
+    } else {
+        Err(format!("not an ip address: {s}"))
+    }
+}
+
 /// An address, or a block of addresses in CIDR notation.
-pub(crate) fn ip_or_cidr(v: &Value) -> Result<(), String> {
+pub fn ip_or_cidr(v: &Value) -> Result<(), String> {
     let s = text(v);
     let fine = match s.get(2..).and_then(|rest| rest.find('/')) {
         None => is_ipv4(s) || is_ipv6(s),
         Some(at) => {
             let (ip, prefix) = (&s[..at + 2], &s[at + 3..]);
-            let within = |max: u32| prefix.parse::<u32>().is_ok_and(|n| n <= max && n.to_string() == prefix);
+            let within = |max: u32| {
+                prefix
+                    .parse::<u32>()
+                    .is_ok_and(|n| n <= max && n.to_string() == prefix)
+            };
             (is_ipv4(ip) && within(32)) || (is_ipv6(ip) && within(128))
         }
     };
-    if fine { Ok(()) } else { Err(format!("invalid ip or cidr range: '{s}'")) }
+    if fine {
+        Ok(())
+    } else {
+        Err(format!("invalid ip or cidr range: '{s}'"))
+    }
 }
 
 fn is_ipv4(s: &str) -> bool {
@@ -87,7 +121,10 @@ fn is_ipv4(s: &str) -> bool {
 }
 
 fn is_ipv6(s: &str) -> bool {
-    let bare = s.strip_prefix('[').and_then(|s| s.strip_suffix(']')).unwrap_or(s);
+    let bare = s
+        .strip_prefix('[')
+        .and_then(|s| s.strip_suffix(']'))
+        .unwrap_or(s);
     bare.parse::<Ipv6Addr>().is_ok()
 }
 
@@ -124,7 +161,10 @@ fn ipv4(address: &str) -> Result<Option<u16>, HostError> {
 
 fn ipv6(address: &str) -> Result<Option<u16>, HostError> {
     let invalid = || HostError::Invalid(format!("invalid ipv6 address: {address}"));
-    let (ip, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+    let (ip, port) = match address
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
         Some((ip, "")) => (ip, None),
         Some((ip, rest)) => match rest.strip_prefix(':') {
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => (ip, Some(digits)),
@@ -145,7 +185,9 @@ fn ipv6(address: &str) -> Result<Option<u16>, HostError> {
 fn name(address: &str) -> Result<Option<u16>, HostError> {
     let invalid = || HostError::Invalid(format!("invalid hostname: {address}"));
     let (name, port) = match address.rsplit_once(':') {
-        Some((n, p)) if !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()) => (n, Some(number(p)?)),
+        Some((n, p)) if !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()) => {
+            (n, Some(number(p)?))
+        }
         _ => (address, None),
     };
     let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
@@ -164,7 +206,11 @@ fn name(address: &str) -> Result<Option<u16>, HostError> {
 
 fn number(digits: &str) -> Result<u16, HostError> {
     let significant = digits.trim_start_matches('0');
-    if significant.is_empty() { Ok(0) } else { significant.parse().map_err(|_| HostError::Port) }
+    if significant.is_empty() {
+        Ok(0)
+    } else {
+        significant.parse().map_err(|_| HostError::Port)
+    }
 }
 
 #[cfg(test)]
@@ -180,23 +226,53 @@ mod tests {
 
     #[test]
     fn host_takes_names_and_addresses_without_port() {
-        for good in ["a.b", "localhost", "a_b.c", "a.", "1.2.3.4", "010.0.0.1", "::1", "[::1]", "-a", "1.2.3.4.x"] {
+        for good in [
+            "a.b",
+            "localhost",
+            "a_b.c",
+            "a.",
+            "1.2.3.4",
+            "010.0.0.1",
+            "::1",
+            "[::1]",
+            "-a",
+            "1.2.3.4.x",
+        ] {
             assert_eq!(host(&json!(good)), Ok(()), "{good}");
         }
         assert_eq!(err(host, "a.b:80"), "must not have a port");
         assert_eq!(err(host, "a.b:99999"), "must not have a port");
         assert_eq!(err(host, "1.2.3.4:80"), "must not have a port");
         assert_eq!(err(host, "[::1]:80"), "must not have a port");
-        for bad in
-            ["a b", "a..b", ".a", "a-.b", "256.1.1.1", "1.2.3", "1234", "::g", "1:2:3", "[::1]x", "a/b", "ä.de", ":"]
-        {
+        for bad in [
+            "a b",
+            "a..b",
+            ".a",
+            "a-.b",
+            "256.1.1.1",
+            "1.2.3",
+            "1234",
+            "::g",
+            "1:2:3",
+            "[::1]x",
+            "a/b",
+            "ä.de",
+            ":",
+        ] {
             assert_eq!(err(host, bad), format!("invalid value: {bad}"));
         }
     }
 
     #[test]
     fn host_pattern_takes_wildcards_and_ports() {
-        for good in ["*.example.com", "example.*", "example.com:8080", "1.2.3.4:80", "[::1]:80", "*.example.com:443"] {
+        for good in [
+            "*.example.com",
+            "example.*",
+            "example.com:8080",
+            "1.2.3.4:80",
+            "[::1]:80",
+            "*.example.com:443",
+        ] {
             assert_eq!(host_pattern(&json!(good)), Ok(()), "{good}");
         }
         assert_eq!(err(host_pattern, "a b"), "invalid hostname: a b");
@@ -208,10 +284,17 @@ mod tests {
     #[test]
     fn sni_is_a_name_with_one_wildcard_at_an_end() {
         for good in ["a.b", "*.a.b", "a.*"] {
-            assert_eq!(sni(&json!(good)), Ok(()), "{good}");
+            assert_eq!(wildcard_sni(&json!(good)), Ok(()), "{good}");
         }
-        assert_eq!(err(sni, "a.*.b"), "wildcard must be leftmost or rightmost character");
-        assert_eq!(err(sni, "*.a.*"), "only one wildcard must be specified");
+        assert_eq!(err(sni, "*.a.b"), "invalid value: *.a.b");
+        assert_eq!(
+            err(wildcard_sni, "a.*.b"),
+            "wildcard must be leftmost or rightmost character"
+        );
+        assert_eq!(
+            err(wildcard_sni, "*.a.*"),
+            "only one wildcard must be specified"
+        );
         assert_eq!(err(sni, "1.2.3.4"), "must not be an IP");
         assert_eq!(err(sni, "a.b:80"), "must not have a port");
         assert_eq!(err(sni, "a..b"), "invalid value: a..b");
@@ -219,11 +302,29 @@ mod tests {
 
     #[test]
     fn ip_or_cidr_takes_both_families() {
-        for good in ["1.2.3.4", "::1", "10.0.0.0/8", "0.0.0.0/0", "fe80::/10", "[::1]"] {
+        for good in [
+            "1.2.3.4",
+            "::1",
+            "10.0.0.0/8",
+            "0.0.0.0/0",
+            "fe80::/10",
+            "[::1]",
+        ] {
             assert_eq!(ip_or_cidr(&json!(good)), Ok(()), "{good}");
         }
-        for bad in ["1.2.3", "1.2.3.4/33", "1.2.3.4/08", "1.2.3.4/", "::/129", "x", "é/8"] {
-            assert_eq!(err(ip_or_cidr, bad), format!("invalid ip or cidr range: '{bad}'"));
+        for bad in [
+            "1.2.3",
+            "1.2.3.4/33",
+            "1.2.3.4/08",
+            "1.2.3.4/",
+            "::/129",
+            "x",
+            "é/8",
+        ] {
+            assert_eq!(
+                err(ip_or_cidr, bad),
+                format!("invalid ip or cidr range: '{bad}'")
+            );
         }
     }
 }

@@ -5,16 +5,18 @@ use serde_json::Value;
 use super::text;
 
 /// A service's path: the characters of RFC 3986, with complete percent escapes.
-pub(crate) fn path_normalized(v: &Value) -> Result<(), String> {
+pub fn path(v: &Value) -> Result<(), String> {
     let path = text(v);
     if !is_rfc3986(path) {
-        return Err(format!("invalid path: '{path}' (characters outside of the reserved list of RFC 3986 found)"));
+        return Err(format!(
+            "invalid path: '{path}' (characters outside of the reserved list of RFC 3986 found)"
+        ));
     }
     escapes(path)
 }
 
 /// A route's path: a prefix in normal form, or after `~` a regular expression.
-pub(crate) fn route_path(v: &Value) -> Result<(), String> {
+pub fn route_path(v: &Value) -> Result<(), String> {
     let path = text(v);
     if is_rfc3986(path) {
         escapes(path)?;
@@ -23,11 +25,27 @@ pub(crate) fn route_path(v: &Value) -> Result<(), String> {
         let normal = normalize(path.as_bytes());
         if normal != path.as_bytes() {
             let normal = String::from_utf8_lossy(&normal);
-            return Err(format!("non-normalized path, consider use '{normal}' instead"));
+            return Err(format!(
+                "non-normalized path, consider use '{normal}' instead"
+            ));
         }
         return Ok(());
     };
-    super::regex::path_pattern(pattern)
+    pattern_compiles(pattern)
+}
+
+/// Kong compiles twice: with PCRE, and inside the router with the `regex` crate, which has no look-around and no back-references. Our
+/// router has the latter only, so that such a pattern is refused here, in words that say why.
+fn pattern_compiles(pattern: &str) -> Result<(), String> {
+    let Err(e) = regex::Regex::new(pattern) else {
+        return Ok(());
+    };
+    let why = e.to_string();
+    let why = why
+        .rsplit_once("error: ")
+        .map_or(why.as_str(), |(_, last)| last)
+        .trim();
+    Err(format!("invalid regex: '{pattern}' (PCRE returned: {why})"))
 }
 
 /// Brings a path into the form in which requests are matched: escapes of unreserved and of other harmless characters decoded, escapes of
@@ -61,7 +79,10 @@ pub fn normalize(path: &[u8]) -> Vec<u8> {
         } else if rest.starts_with(b"//") {
             rest = &rest[1..];
         } else {
-            let end = rest[1..].iter().position(|b| *b == b'/').map_or(rest.len(), |i| i + 1);
+            let end = rest[1..]
+                .iter()
+                .position(|b| *b == b'/')
+                .map_or(rest.len(), |i| i + 1);
             segments.push(out.len());
             out.extend_from_slice(&rest[..end]);
             rest = &rest[end..];
@@ -80,7 +101,11 @@ fn decode_harmless(path: &[u8]) -> Vec<u8> {
                 // Two hexadecimal digits make at most 255.
                 let byte = (high * 16 + low) as u8;
                 if b"!*'();:@&=+$,/?%#[]".contains(&byte) {
-                    out.extend_from_slice(&[b'%', path[i + 1].to_ascii_uppercase(), path[i + 2].to_ascii_uppercase()]);
+                    out.extend_from_slice(&[
+                        b'%',
+                        path[i + 1].to_ascii_uppercase(),
+                        path[i + 2].to_ascii_uppercase(),
+                    ]);
                 } else {
                     out.push(byte);
                 }
@@ -96,7 +121,10 @@ fn decode_harmless(path: &[u8]) -> Vec<u8> {
 }
 
 fn is_rfc3986(path: &str) -> bool {
-    path.starts_with('/') && path.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_~/%:@!$&'()*+,;=".contains(&b))
+    path.starts_with('/')
+        && path
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-_~/%:@!$&'()*+,;=".contains(&b))
 }
 
 fn escapes(path: &str) -> Result<(), String> {
@@ -113,7 +141,9 @@ fn escapes(path: &str) -> Result<(), String> {
             let mut shown: String = path[i..].chars().take(3).collect();
             if let Some(inner) = shown[1..].find('%').map(|at| at + 1) {
                 let at = i + inner;
-                let whole = bytes.get(at + 1..at + 3).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit));
+                let whole = bytes
+                    .get(at + 1..at + 3)
+                    .is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit));
                 if whole {
                     let keep = shown.len() - inner;
                     shown.truncate(inner);
@@ -151,21 +181,34 @@ mod tests {
             ("/a/.", "/a/"),
             ("/a%zz", "/a%zz"),
         ] {
-            assert_eq!(String::from_utf8(normalize(from.as_bytes())).unwrap(), to, "{from}");
+            assert_eq!(
+                String::from_utf8(normalize(from.as_bytes())).unwrap(),
+                to,
+                "{from}"
+            );
         }
         assert_eq!(normalize(b"/%FF"), b"/\xff");
     }
 
     #[test]
     fn service_path_is_plain_rfc3986() {
-        assert_eq!(path_normalized(&json!("/a%20b/(c)")), Ok(()));
+        assert_eq!(path(&json!("/a%20b/(c)")), Ok(()));
         assert_eq!(
-            path_normalized(&json!("/a b")).unwrap_err(),
+            path(&json!("/a b")).unwrap_err(),
             "invalid path: '/a b' (characters outside of the reserved list of RFC 3986 found)"
         );
-        assert_eq!(path_normalized(&json!("/a%2")).unwrap_err(), "invalid url-encoded value: '%2'");
-        assert_eq!(path_normalized(&json!("/a%zzb")).unwrap_err(), "invalid url-encoded value: '%zz'");
-        assert_eq!(path_normalized(&json!("/%z%41")).unwrap_err(), "invalid url-encoded value: '%z_'");
+        assert_eq!(
+            path(&json!("/a%2")).unwrap_err(),
+            "invalid url-encoded value: '%2'"
+        );
+        assert_eq!(
+            path(&json!("/a%zzb")).unwrap_err(),
+            "invalid url-encoded value: '%zz'"
+        );
+        assert_eq!(
+            path(&json!("/%z%41")).unwrap_err(),
+            "invalid url-encoded value: '%z_'"
+        );
     }
 
     #[test]
@@ -174,8 +217,26 @@ mod tests {
             let got = route_path(&json!(good));
             assert_eq!(got.is_ok(), good != "~/[a-z", "{good}: {got:?}");
         }
-        assert_eq!(route_path(&json!("/a/../b")).unwrap_err(), "non-normalized path, consider use '/b' instead");
-        assert_eq!(route_path(&json!("/a%20b")).unwrap_err(), "non-normalized path, consider use '/a b' instead");
-        assert_eq!(route_path(&json!("/a%2x")).unwrap_err(), "invalid url-encoded value: '%2x'");
+        assert_eq!(
+            route_path(&json!("~/[a-z")).unwrap_err(),
+            "invalid regex: '/[a-z' (PCRE returned: unclosed character class)"
+        );
+        assert!(
+            route_path(&json!("~/(?=a)"))
+                .unwrap_err()
+                .contains("look-around")
+        );
+        assert_eq!(
+            route_path(&json!("/a/../b")).unwrap_err(),
+            "non-normalized path, consider use '/b' instead"
+        );
+        assert_eq!(
+            route_path(&json!("/a%20b")).unwrap_err(),
+            "non-normalized path, consider use '/a b' instead"
+        );
+        assert_eq!(
+            route_path(&json!("/a%2x")).unwrap_err(),
+            "invalid url-encoded value: '%2x'"
+        );
     }
 }

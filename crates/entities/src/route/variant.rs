@@ -1,0 +1,166 @@
+//! What routes of HTTP, of gRPC and of streams may and must say; Kong's `kong/db/schema/entities/routes_subschemas.lua`.
+
+use serde_json::{Map, Value};
+use silverback_schema::CustomViolation;
+
+type Row = Map<String, Value>;
+type Verdict = Result<(), CustomViolation>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Http,
+    Grpc,
+    Stream,
+}
+
+impl Family {
+    fn of(protocol: &str) -> Option<Family> {
+        match protocol {
+            "http" | "https" => Some(Family::Http),
+            "grpc" | "grpcs" => Some(Family::Grpc),
+            "tcp" | "tls" | "udp" | "tls_passthrough" => Some(Family::Stream),
+            _ => None,
+        }
+    }
+
+    /// The first protocol that is known decides.
+    fn of_row(row: &Row) -> Option<Family> {
+        match row.get("protocols")? {
+            Value::String(one) => Family::of(one),
+            Value::Array(many) => many.iter().filter_map(Value::as_str).find_map(Family::of),
+            _ => None,
+        }
+    }
+}
+
+/// The path of a gRPC call is never stripped, so that `strip_path` is false unless said otherwise.
+pub(super) fn defaults(row: &mut Row) {
+    if !row.contains_key("strip_path") && Family::of_row(row) == Some(Family::Grpc) {
+        row.insert("strip_path".into(), false.into());
+    }
+}
+
+/// A route whose protocols tell no family is not looked at further.
+pub(super) fn gate(row: &Row) -> Result<(), (&'static str, String)> {
+    let unknown = |p: &str| Err(("protocols", format!("unknown type: {p}")));
+    match row.get("protocols") {
+        None | Some(Value::Null) => Err(("protocols", "required field missing".into())),
+        _ if Family::of_row(row).is_some() => Ok(()),
+        Some(Value::String(one)) => unknown(one),
+        Some(Value::Array(many)) => match many.first() {
+            None => Err(("protocols", "length must be at least 1".into())),
+            Some(first) => first.as_str().map_or(Ok(()), unknown),
+        },
+        Some(_) => Ok(()),
+    }
+}
+
+pub(super) fn no_methods(row: &Row) -> Verdict {
+    forbidden(row, "methods", &[Family::Grpc, Family::Stream])
+}
+
+pub(super) fn no_hosts(row: &Row) -> Verdict {
+    forbidden(row, "hosts", &[Family::Stream])
+}
+
+pub(super) fn no_paths(row: &Row) -> Verdict {
+    forbidden(row, "paths", &[Family::Stream])
+}
+
+pub(super) fn no_headers(row: &Row) -> Verdict {
+    forbidden(row, "headers", &[Family::Stream])
+}
+
+pub(super) fn no_sources(row: &Row) -> Verdict {
+    forbidden(row, "sources", &[Family::Http, Family::Grpc])
+}
+
+pub(super) fn no_destinations(row: &Row) -> Verdict {
+    forbidden(row, "destinations", &[Family::Http, Family::Grpc])
+}
+
+pub(super) fn no_strip_path(row: &Row) -> Verdict {
+    if row.get("strip_path") == Some(&Value::Bool(true)) {
+        forbidden(row, "strip_path", &[Family::Grpc])
+    } else {
+        Ok(())
+    }
+}
+
+/// A route must have something to match requests with.
+pub(super) fn matches_something(row: &Row) -> Verdict {
+    let protocols: Vec<&str> = row
+        .get("protocols")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let has = |p: &str| protocols.contains(&p);
+    let (names, text): (&[&str], &str) = match Family::of_row(row) {
+        Some(Family::Http) if has("https") => (
+            &["methods", "hosts", "headers", "paths", "snis"],
+            "must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'",
+        ),
+        Some(Family::Http) if has("http") => (
+            &["methods", "hosts", "headers", "paths"],
+            "must set one of 'methods', 'hosts', 'headers', 'paths' when 'protocols' is 'http'",
+        ),
+        Some(Family::Grpc) if has("grpcs") => (
+            &["hosts", "headers", "paths", "snis"],
+            "must set one of 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'grpcs'",
+        ),
+        Some(Family::Grpc) if has("grpc") => (
+            &["hosts", "headers", "paths"],
+            "must set one of 'hosts', 'headers', 'paths' when 'protocols' is 'grpc'",
+        ),
+        Some(Family::Stream)
+            if protocols
+                .iter()
+                .all(|p| matches!(*p, "tcp" | "tls" | "udp")) =>
+        {
+            (
+                &["sources", "destinations", "snis"],
+                "must set one of 'sources', 'destinations', 'snis' when 'protocols' is 'tcp', 'tls' or 'udp'",
+            )
+        }
+        Some(Family::Stream) if protocols.iter().all(|p| *p == "tls_passthrough") => (
+            &["snis"],
+            "must set snis when 'protocols' is 'tls_passthrough'",
+        ),
+        _ => return Ok(()),
+    };
+    if names.iter().any(|n| given(row, n)) {
+        Ok(())
+    } else {
+        Err(CustomViolation::Entity(text.into()))
+    }
+}
+
+fn forbidden(row: &Row, field: &'static str, families: &[Family]) -> Verdict {
+    let Some(family) = Family::of_row(row).filter(|f| families.contains(f)) else {
+        return Ok(());
+    };
+    if row.get(field).is_none_or(Value::is_null) {
+        return Ok(());
+    }
+    let when = match family {
+        Family::Http => "'http' or 'https'",
+        Family::Grpc => "'grpc' or 'grpcs'",
+        Family::Stream => "'tcp', 'tls', 'tls_passthrough' or 'udp'",
+    };
+    Err(CustomViolation::Field(
+        field,
+        format!("cannot set '{field}' when 'protocols' is {when}").into(),
+    ))
+}
+
+fn given(row: &Row, field: &str) -> bool {
+    match row.get(field) {
+        None | Some(Value::Null) => false,
+        Some(Value::String(s)) => !s.is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(map)) => !map.is_empty(),
+        Some(_) => true,
+    }
+}
