@@ -11,7 +11,7 @@ use silverback_schema::{EntityCheck, EntityDef, Record, RecordDef};
 use crate::context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, ResponseCtx};
 use crate::env::PluginEnv;
 use crate::flow::{ConfigError, PhaseResult, PluginError};
-use crate::{Handler, Phases, RetryAdvice, Scopes};
+use crate::{Handler, Phases, RetryAdvice, RetryTerms, Scopes};
 
 /// The answer of an asynchronous phase.
 pub type PhaseFuture<'a> = Pin<Box<dyn Future<Output = PhaseResult> + Send + 'a>>;
@@ -29,11 +29,18 @@ pub trait DynHandler: Send + Sync {
     /// See [`Handler::header_filter`].
     fn header_filter(&self, ctx: &mut ResponseCtx<'_>) -> Result<(), PluginError>;
     /// See [`Handler::body_filter`].
-    fn body_filter(&self, ctx: &mut BodyCtx<'_>, chunk: &mut Option<Bytes>, end: bool) -> Result<(), PluginError>;
+    fn body_filter(
+        &self,
+        ctx: &mut BodyCtx<'_>,
+        chunk: &mut Option<Bytes>,
+        end: bool,
+    ) -> Result<(), PluginError>;
     /// See [`Handler::log`].
     fn log(&self, ctx: &LogCtx<'_>);
     /// See [`Handler::on_failure`].
     fn on_failure(&self, ctx: &FailureCtx<'_>) -> RetryAdvice;
+    /// See [`Handler::retry_terms`].
+    fn retry_terms(&self) -> Option<&RetryTerms>;
 }
 
 impl<H: Handler> DynHandler for H {
@@ -52,7 +59,12 @@ impl<H: Handler> DynHandler for H {
     fn header_filter(&self, ctx: &mut ResponseCtx<'_>) -> Result<(), PluginError> {
         Handler::header_filter(self, ctx)
     }
-    fn body_filter(&self, ctx: &mut BodyCtx<'_>, chunk: &mut Option<Bytes>, end: bool) -> Result<(), PluginError> {
+    fn body_filter(
+        &self,
+        ctx: &mut BodyCtx<'_>,
+        chunk: &mut Option<Bytes>,
+        end: bool,
+    ) -> Result<(), PluginError> {
         Handler::body_filter(self, ctx, chunk, end)
     }
     fn log(&self, ctx: &LogCtx<'_>) {
@@ -61,10 +73,14 @@ impl<H: Handler> DynHandler for H {
     fn on_failure(&self, ctx: &FailureCtx<'_>) -> RetryAdvice {
         Handler::on_failure(self, ctx)
     }
+    fn retry_terms(&self) -> Option<&RetryTerms> {
+        Handler::retry_terms(self)
+    }
 }
 
 /// Makes a plugin from its validated configuration.
-pub type Compile = fn(&Map<String, Value>, &PluginEnv<'_>) -> Result<Arc<dyn DynHandler>, ConfigError>;
+pub type Compile =
+    fn(&Map<String, Value>, &PluginEnv<'_>) -> Result<Arc<dyn DynHandler>, ConfigError>;
 
 /// A plugin as it is registered.
 #[derive(Clone)]
@@ -101,7 +117,11 @@ impl PluginDef {
             phases: P::PHASES,
             scopes: P::SCOPES,
             protocols: P::PROTOCOLS,
-            config: RecordDef { fields: P::Config::fields(), checks: Vec::new(), shorthands: P::shorthands() },
+            config: RecordDef {
+                fields: P::Config::fields(),
+                checks: Vec::new(),
+                shorthands: P::shorthands(),
+            },
             checks: P::checks(),
             entities: P::entities(),
             compile: |config, env| {
@@ -115,6 +135,9 @@ impl PluginDef {
 
 impl std::fmt::Debug for PluginDef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PluginDef").field("name", &self.name).field("priority", &self.priority).finish_non_exhaustive()
+        f.debug_struct("PluginDef")
+            .field("name", &self.name)
+            .field("priority", &self.priority)
+            .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ pub mod context;
 pub mod edits;
 pub mod env;
 pub mod erased;
-
+pub mod exchange;
 pub mod facts;
 pub mod flow;
 pub mod header;
@@ -85,9 +85,17 @@ pub struct Scopes {
 
 impl Scopes {
     /// Anywhere.
-    pub const ALL: Scopes = Scopes { consumer: true, service: true, route: true };
+    pub const ALL: Scopes = Scopes {
+        consumer: true,
+        service: true,
+        route: true,
+    };
     /// Anywhere but on consumers.
-    pub const NO_CONSUMER: Scopes = Scopes { consumer: false, service: true, route: true };
+    pub const NO_CONSUMER: Scopes = Scopes {
+        consumer: false,
+        service: true,
+        route: true,
+    };
 }
 
 /// Kong's `protocols_http`: what most plugins run on.
@@ -162,7 +170,12 @@ pub trait Handler: Plugin {
     }
 
     /// Edits a piece of a response's body; `end` with the last one.
-    fn body_filter(&self, _ctx: &mut BodyCtx<'_>, _chunk: &mut Option<Bytes>, _end: bool) -> Result<(), PluginError> {
+    fn body_filter(
+        &self,
+        _ctx: &mut BodyCtx<'_>,
+        _chunk: &mut Option<Bytes>,
+        _end: bool,
+    ) -> Result<(), PluginError> {
         Ok(())
     }
 
@@ -173,6 +186,13 @@ pub trait Handler: Plugin {
     /// the budget has the last word.
     fn on_failure(&self, _ctx: &FailureCtx<'_>) -> RetryAdvice {
         RetryAdvice::Pass
+    }
+
+    /// The terms of retrying that this configuration stands for, read once when the snapshot is built: their
+    /// [`RetryTerms::budget`] becomes the settings of the accounts of the routes it is on. (Those of a configuration on a
+    /// consumer are not read: an account belongs to a service.)
+    fn retry_terms(&self) -> Option<&RetryTerms> {
+        None
     }
 }
 

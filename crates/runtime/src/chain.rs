@@ -33,43 +33,46 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-/// Configurations of one plugin that belong to consumers, as far as they apply to one route.
-pub type ByConsumer = HashMap<Uuid, ConsumerConfigs, foldhash::fast::RandomState>;
+/// Configurations of one plugin by consumer.
+pub type ByConsumer = HashMap<Uuid, Arc<Instance>, foldhash::fast::RandomState>;
 
-/// What one consumer's configurations leave open between each other and the route's own.
-#[derive(Debug, Default, Clone)]
-pub struct ConsumerConfigs {
-    /// Stronger than route + service: route+service+consumer, route+consumer or service+consumer.
-    pub specific: Option<Arc<Instance>>,
-    /// On the consumer alone: weaker than route + service, stronger than route.
-    pub alone: Option<Arc<Instance>>,
-}
-
-/// One plugin's place in a chain.
+/// One plugin's place in a chain. Kong's order of strength: route+service+consumer, route+consumer, service+consumer,
+/// route+service, consumer, route, service, global.
 #[derive(Debug, Default)]
 pub struct Step {
-    /// The configuration for route + service together.
+    /// The strongest of those for a consumer and this route or its service.
+    pub specific: Option<Arc<ByConsumer>>,
+    /// The one for route and service together.
     pub route_and_service: Option<Arc<Instance>>,
+    /// Those for a consumer alone; shared by all routes.
+    pub consumer: Option<Arc<ByConsumer>>,
     /// The strongest of route, service, global.
     pub base: Option<Arc<Instance>>,
-    /// Configurations of consumers.
-    pub by_consumer: Option<Arc<ByConsumer>>,
 }
 
 impl Step {
     /// The configuration that applies.
     fn resolve(&self, consumer: Option<Uuid>) -> Pick {
-        let own = if let (Some(all), Some(c)) = (&self.by_consumer, consumer) { all.get(&c) } else { None };
-        if let Some(specific) = own.and_then(|c| c.specific.as_ref()) {
-            return Pick::Consumer(specific.clone());
+        let of = |map: &Option<Arc<ByConsumer>>| match (map, consumer) {
+            (Some(all), Some(c)) => all.get(&c).cloned(),
+            _ => None,
+        };
+        if let Some(i) = of(&self.specific) {
+            return Pick::Consumer(i);
         }
         if self.route_and_service.is_some() {
             return Pick::RouteAndService;
         }
-        if let Some(alone) = own.and_then(|c| c.alone.as_ref()) {
-            return Pick::Consumer(alone.clone());
+        if let Some(i) = of(&self.consumer) {
+            return Pick::Consumer(i);
         }
         if self.base.is_some() { Pick::Base } else { Pick::None }
+    }
+
+    /// All configurations that may run here.
+    fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
+        let maps = self.specific.iter().chain(&self.consumer).flat_map(|m| m.values());
+        self.base.iter().chain(&self.route_and_service).chain(maps)
     }
 
     fn get<'a>(&'a self, pick: &'a Pick) -> Option<&'a Instance> {
@@ -115,20 +118,18 @@ pub enum Outcome {
 impl Chain {
     /// Steps in order of descending priority.
     pub fn new(steps: Vec<Step>) -> Self {
-        let mut phases: Option<Phases> = None;
-        let mut add = |i: &Instance| phases = Some(phases.map_or(i.phases, |p| p | i.phases));
-        for s in &steps {
-            s.base.iter().chain(&s.route_and_service).for_each(|i| add(i));
-            for c in s.by_consumer.iter().flat_map(|m| m.values()) {
-                c.specific.iter().chain(&c.alone).for_each(|i| add(i));
-            }
-        }
+        let phases = steps.iter().flat_map(Step::instances).map(|i| i.phases).reduce(|a, b| a | b);
         Chain { steps: steps.into(), phases }
     }
 
     /// Whether any plugin that may run takes part in this phase.
     pub fn has(&self, phase: Phases) -> bool {
         self.phases.is_some_and(|p| p.has(phase))
+    }
+
+    /// The retry terms of the first plugin that has some, consumers' configurations aside.
+    pub fn retry_terms(&self) -> Option<&silverback_plugin::RetryTerms> {
+        self.steps.iter().find_map(|s| s.route_and_service.as_ref().or(s.base.as_ref())?.handler.retry_terms())
     }
 
     /// Whether the chain has no plugin at all.

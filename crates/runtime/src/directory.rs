@@ -21,7 +21,7 @@ pub struct Sharded<V> {
 
 impl<V> Clone for Sharded<V> {
     fn clone(&self) -> Self {
-        Sharded { hasher: self.hasher, shards: self.shards.clone() }
+        Sharded { hasher: self.hasher.clone(), shards: self.shards.clone() }
     }
 }
 

@@ -1,9 +1,19 @@
 //! Entities compiled into the [`Snapshot`] a node serves from.
+//!
+//! [`Builder`] turns rows into snapshots on a thread of its own ([`Engine`]), [`Current`] is where the proxy finds the newest
+//! one, [`Chain`] runs a route's plugins, and [`registry`] holds the state that outlives a snapshot.
 
+pub mod builder;
 pub mod chain;
 pub mod directory;
+pub mod engine;
+pub mod file;
+pub mod registry;
 pub mod snapshot;
 
+pub use builder::{Builder, Problem, build};
 pub use chain::{Chain, Instance, Outcome, Picks, Step};
 pub use directory::DirectoryIndex;
+pub use engine::{Engine, EngineConfig, EngineStatus, Update};
+pub use registry::{NodeServices, Pools, Registries};
 pub use snapshot::{Current, RouteRuntime, ServiceRuntime, Snapshot};

@@ -8,8 +8,9 @@ use http::HeaderValue;
 use silverback_balancer::Pool;
 use silverback_entities::{Route, Service};
 use silverback_plugin::{RouteInfo, ServiceInfo};
+use silverback_retry::Budgets;
 use silverback_router::Router;
-use silverback_telemetry::RouteMetrics;
+use silverback_telemetry::{RouteMetrics, ServiceMetrics};
 
 use crate::chain::Chain;
 use crate::directory::DirectoryIndex;
@@ -38,6 +39,8 @@ pub struct RouteRuntime {
     pub service: Option<Arc<ServiceRuntime>>,
     /// Its plugins.
     pub chain: Arc<Chain>,
+    /// The accounts its retries are paid from; without accounts where the budget is switched off.
+    pub budgets: Budgets,
     /// Where its requests are counted.
     pub metrics: Arc<RouteMetrics>,
 }
@@ -68,8 +71,8 @@ pub struct ServiceRuntime {
     pub read_timeout: Duration,
     /// Kong's `retries`: attempts after the first.
     pub retries: u32,
-    /// The retry budget's account of this service.
-    pub budget: Arc<silverback_retry::Account>,
+    /// Where its retries are counted.
+    pub metrics: Arc<ServiceMetrics>,
 }
 
 /// The snapshot a node serves from now.

@@ -1,0 +1,58 @@
+//! Keeps the indexes of consumers and credentials in step with the rows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use silverback_entities::{Consumer as ConsumerRow, CredentialRow, Tables};
+use silverback_plugin::facts::{Consumer, Credential};
+use uuid::Uuid;
+
+use crate::directory::DirectoryIndex;
+
+/// A consumer as plugins see it.
+pub(super) fn consumer(row: &ConsumerRow) -> Arc<Consumer> {
+    Arc::new(Consumer {
+        id: row.id,
+        username: row.username.as_deref().map(Into::into),
+        custom_id: row.custom_id.as_deref().map(Into::into),
+    })
+}
+
+/// Which credentials belong to whom: a consumer that changes is told to each of them.
+#[derive(Default)]
+pub(super) struct Credentials {
+    of: HashMap<Uuid, Vec<(&'static str, Uuid)>, foldhash::fast::RandomState>,
+}
+
+impl Credentials {
+    /// Takes a row in. One whose consumer is not there waits for it.
+    pub(super) fn put(&mut self, directory: &mut DirectoryIndex, entity: &'static str, row: &CredentialRow) {
+        let mine = self.of.entry(row.consumer).or_default();
+        if !mine.contains(&(entity, row.id)) {
+            mine.push((entity, row.id));
+        }
+        let Some(consumer) = directory.by_id(row.consumer).cloned() else { return };
+        let made = Credential { id: row.id, consumer, expires_at: row.expires_at, extra: row.extra.clone() };
+        directory.put_credential(entity, &row.lookup, Arc::new(made));
+    }
+
+    /// Takes a row out.
+    pub(super) fn remove(&mut self, directory: &mut DirectoryIndex, entity: &'static str, row: &CredentialRow) {
+        directory.remove_credential(entity, &row.lookup, row.id);
+        if let Some(mine) = self.of.get_mut(&row.consumer) {
+            mine.retain(|c| *c != (entity, row.id));
+            if mine.is_empty() {
+                self.of.remove(&row.consumer);
+            }
+        }
+    }
+
+    /// Gives a consumer's credentials its new form.
+    pub(super) fn consumer_changed(&mut self, directory: &mut DirectoryIndex, tables: &Tables, id: Uuid) {
+        for (entity, credential) in self.of.get(&id).cloned().unwrap_or_default() {
+            if let Some(row) = tables.credentials.get(entity).and_then(|rows| rows.get(&credential)) {
+                self.put(directory, entity, row);
+            }
+        }
+    }
+}

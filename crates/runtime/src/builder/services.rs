@@ -1,0 +1,116 @@
+//! Services and routes, compiled; those whose rows did not change are kept.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use silverback_entities::{Protocol, Route, Service, Tables};
+use silverback_plugin::{RouteInfo, ServiceInfo};
+use silverback_retry::{Budgets, Ceiling, Identity, Settings};
+use silverback_telemetry::{Collect, RouteIdentity};
+use uuid::Uuid;
+
+use crate::chain::Chain;
+use crate::registry::Registries;
+use crate::snapshot::{RouteRuntime, ServiceRuntime};
+
+/// Whether a protocol is served by the HTTP listeners.
+pub(super) fn is_http(p: Protocol) -> bool {
+    matches!(p, Protocol::Http | Protocol::Https | Protocol::Grpc | Protocol::Grpcs)
+}
+
+/// Compiled services by id.
+#[derive(Default)]
+pub(super) struct ServiceCache {
+    made: HashMap<Uuid, Arc<ServiceRuntime>>,
+}
+
+impl ServiceCache {
+    pub(super) fn get(&self, id: Uuid) -> Option<&Arc<ServiceRuntime>> {
+        self.made.get(&id)
+    }
+
+    /// Brings the compiled services in step with the rows.
+    pub(super) fn update(&mut self, tables: &Tables, registries: &mut Registries) {
+        self.made.retain(|id, _| tables.services.contains_key(id));
+        for (id, row) in &tables.services {
+            if !self.made.get(id).is_some_and(|s| Arc::ptr_eq(&s.service, row)) {
+                self.made.insert(*id, Arc::new(compile(row, registries)));
+            }
+        }
+    }
+
+    /// A route, compiled.
+    pub(super) fn route(
+        &self,
+        row: &Arc<Route>,
+        service: Option<&Arc<ServiceRuntime>>,
+        chain: Arc<Chain>,
+        registries: &Registries,
+    ) -> RouteRuntime {
+        let label = |s: &Service| s.name.clone().unwrap_or_else(|| s.host.clone());
+        let identity = RouteIdentity {
+            service: service.map(|s| label(&s.service)).unwrap_or_default().into(),
+            route: row.name.clone().unwrap_or_else(|| row.id.to_string()).into(),
+            workspace: "default".into(),
+        };
+        RouteRuntime {
+            info: RouteInfo { id: row.id, name: row.name.clone() },
+            service: service.cloned(),
+            budgets: service.map(|s| budgets(&s.service, &chain, registries)).unwrap_or_default(),
+            chain,
+            metrics: registries.metrics.route(identity, Collect::default()),
+            route: row.clone(),
+        }
+    }
+}
+
+/// The accounts of a route: its service's under the settings that its chain's retry terms give, and the gateway's.
+fn budgets(service: &Service, chain: &Chain, registries: &Registries) -> Budgets {
+    let Some((accounts, defaults)) = &registries.budgets else { return Budgets::unlimited() };
+    let settings = match chain.retry_terms().and_then(|t| t.budget.as_deref()) {
+        Some(b) => Settings {
+            ratio: b.ratio,
+            ttl: b.ttl,
+            min_retries_per_second: b.min_retries_per_second,
+            ceiling: b.ceiling.map(|(max_retries, window)| Ceiling { max_retries, window }),
+        },
+        None => *defaults,
+    };
+    // Settings are checked where they are configured (the plugin's schema, the node's settings); the defaults stand in for
+    // any that are out of range all the same, for no budget at all would be worse.
+    let account = |id: Identity, settings| {
+        accounts.account(&id, settings).or_else(|_| accounts.account(&id, Settings::default())).ok()
+    };
+    let of_service = account(Identity::Service(service.id.as_u128()), settings);
+    let of_gateway = account(Identity::Gateway, *defaults);
+    Budgets::new(of_service.into_iter().chain(of_gateway))
+}
+
+fn compile(row: &Arc<Service>, registries: &mut Registries) -> ServiceRuntime {
+    let tls = matches!(row.protocol, Protocol::Https | Protocol::Grpcs | Protocol::Tls);
+    let own_port = if tls { 443 } else { 80 };
+    let host_header = if row.port == own_port { row.host.clone() } else { format!("{}:{}", row.host, row.port) };
+    let is_address = row.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    let mut group = std::collections::hash_map::DefaultHasher::new();
+    (&row.client_certificate, &row.ca_certificates, row.tls_verify, row.tls_verify_depth).hash(&mut group);
+    let ms = |t: Option<u32>| Duration::from_millis(u64::from(t.unwrap_or(60_000)));
+    ServiceRuntime {
+        info: ServiceInfo { id: row.id, name: row.name.clone() },
+        pool: registries.pools.get(&row.host, row.port),
+        // A host is checked when it is written: letters, digits and punctuation that a header may hold.
+        host_header: HeaderValue::from_str(&host_header).unwrap_or_else(|_| HeaderValue::from_static("")),
+        tls,
+        sni: if is_address { String::new() } else { row.host.clone() },
+        tls_verify: row.tls_verify.unwrap_or(registries.tls_verify),
+        group_key: group.finish(),
+        connect_timeout: ms(row.connect_timeout),
+        write_timeout: ms(row.write_timeout),
+        read_timeout: ms(row.read_timeout),
+        retries: u32::from(row.retries.unwrap_or(5)),
+        metrics: registries.metrics.service(row.name.as_deref().unwrap_or(&row.host)),
+        service: row.clone(),
+    }
+}

@@ -1,0 +1,105 @@
+//! State that outlives a snapshot: what plugins share, upstream pools, retry accounts, counters.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use silverback_balancer::{Pool, Resolver};
+use silverback_plugin::env::Task;
+use silverback_plugin::{ClusterCounters, PluginDef, Services};
+use silverback_router::Flavor;
+use tokio::runtime::Handle;
+
+/// Everything but the tables that a snapshot is made from.
+pub struct Registries {
+    /// The plugins this node knows, by descending priority.
+    pub plugins: Vec<PluginDef>,
+    /// What plugins may ask of the node.
+    pub services: Arc<dyn Services>,
+    /// Upstream pools.
+    pub pools: Pools,
+    /// Accounts of the retry budget; `None` where it is switched off.
+    pub budgets: Option<(silverback_retry::Registry, silverback_retry::Settings)>,
+    /// Counters of routes and services.
+    pub metrics: Arc<silverback_telemetry::Registry>,
+    /// Which of Kong's routers is followed.
+    pub flavor: Flavor,
+    /// Whether upstream certificates are verified where a service does not say.
+    pub tls_verify: bool,
+}
+
+impl Registries {
+    /// Puts the plugins in order: by descending priority, then by name.
+    pub fn sort_plugins(&mut self) {
+        self.plugins.sort_by(|a, b| b.priority.cmp(&a.priority).then(a.name.cmp(b.name)));
+    }
+}
+
+/// Upstream pools by host and port; a pool lives as long as a snapshot holds it.
+pub struct Pools {
+    resolver: Resolver,
+    pools: HashMap<(String, u16), Weak<Pool>>,
+}
+
+impl Pools {
+    /// No pools yet.
+    pub fn new(resolver: Resolver) -> Self {
+        Pools { resolver, pools: HashMap::new() }
+    }
+
+    /// The pool of a host and port: the one in use, or a new one.
+    pub fn get(&mut self, host: &str, port: u16) -> Arc<Pool> {
+        let key = (host.to_owned(), port);
+        if let Some(pool) = self.pools.get(&key).and_then(Weak::upgrade) {
+            return pool;
+        }
+        let pool = Pool::new(host, port, self.resolver.clone());
+        self.pools.insert(key, Arc::downgrade(&pool));
+        pool
+    }
+
+    /// Forgets pools that nobody uses.
+    pub fn sweep(&mut self) {
+        self.pools.retain(|_, p| p.strong_count() > 0);
+    }
+}
+
+/// [`Services`] of a node.
+pub struct NodeServices {
+    runtime: Handle,
+    counters: Option<Arc<dyn ClusterCounters>>,
+    shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+}
+
+impl NodeServices {
+    /// Tasks run on `runtime`; `counters` where there is a database.
+    pub fn new(runtime: Handle, counters: Option<Arc<dyn ClusterCounters>>) -> Self {
+        NodeServices { runtime, counters, shared: Mutex::default() }
+    }
+}
+
+impl Services for NodeServices {
+    fn shared(
+        &self,
+        key: &str,
+        make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>,
+    ) -> Arc<dyn Any + Send + Sync> {
+        // The map is consistent whenever the lock is free, so a panic of a holder (in `make`) spoils nothing.
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.get(key).and_then(Weak::upgrade) {
+            return known;
+        }
+        shared.retain(|_, w| w.strong_count() > 0);
+        let made = make();
+        shared.insert(key.to_owned(), Arc::downgrade(&made));
+        made
+    }
+
+    fn spawn(&self, task: Task) {
+        self.runtime.spawn(task);
+    }
+
+    fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {
+        self.counters.clone()
+    }
+}
