@@ -294,3 +294,7 @@ fn keep_equal<T>(
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
