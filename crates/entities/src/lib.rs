@@ -3,6 +3,9 @@
 //! Plugins bring their own entities (credentials); see `silverback-plugin`.
 
 mod consumer;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod golden;
 mod plugin;
 mod route;
 mod service;
