@@ -133,3 +133,82 @@ pub(crate) fn def() -> EntityDef {
         .check(only_with(&["https", "tls"], "tls_verify_depth"))
         .check(only_with(&["https", "tls"], "ca_certificates"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+    use silverback_schema::{Op, complete};
+
+    use super::*;
+
+    fn with_url(url: Value) -> Result<Value, Value> {
+        let row = complete(
+            &def(),
+            Map::from_iter([("url".to_owned(), url)]),
+            Op::Insert,
+            1,
+        );
+        row.map(|r| json!([r["protocol"], r["host"], r["port"], r["path"]]))
+            .map_err(|e| Value::Object(e.0))
+    }
+
+    #[test]
+    fn url_stands_for_protocol_host_port_and_path() {
+        assert_eq!(
+            with_url(json!("http://a.test:81/b?c=d")),
+            Ok(json!(["http", "a.test", 81, "/b"]))
+        );
+        assert_eq!(
+            with_url(json!("https://a.test")),
+            Ok(json!(["https", "a.test", 443, null]))
+        );
+        assert_eq!(
+            with_url(json!("//a.test:443")),
+            Ok(json!(["https", "a.test", 443, null]))
+        );
+        assert_eq!(
+            with_url(json!("grpc://a.test")),
+            Ok(json!(["grpc", "a.test", 80, null]))
+        );
+        assert_eq!(
+            with_url(json!("http://me:pw@[::1]:80/")),
+            Ok(json!(["http", "::1", 80, "/"]))
+        );
+    }
+
+    #[test]
+    fn a_broken_url_is_a_violation_of_what_it_stands_for() {
+        assert_eq!(
+            with_url(json!("foo")),
+            Err(json!({ "host": "required field missing", "path": "should start with: /" }))
+        );
+        assert_eq!(
+            with_url(json!("http://a:x/")),
+            Err(json!({ "port": "expected an integer" }))
+        );
+        assert_eq!(
+            with_url(json!("http://a:70000/")),
+            Err(json!({ "port": "value should be between 0 and 65535" }))
+        );
+        assert_eq!(
+            with_url(json!("")),
+            Err(json!({ "url": "length must be at least 1" }))
+        );
+        assert_eq!(
+            with_url(Value::Null),
+            Err(json!({ "host": "required field missing" }))
+        );
+    }
+
+    #[test]
+    fn a_valid_row_is_a_service() {
+        let input = Map::from_iter([("host".to_owned(), json!("a.test"))]);
+        let row = complete(&def(), input, Op::Insert, 7).unwrap();
+        let service: Service = serde_json::from_value(Value::Object(row)).unwrap();
+        assert_eq!(
+            (service.port, service.retries, service.created_at),
+            (80, Some(5), 7)
+        );
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::check::{EntityCheck, Shorthand};
+use crate::check::{CustomViolation, EntityCheck, Shorthand};
 use crate::field::{Field, Kind, Named, OnDelete, RecordDef};
 
 /// One kind of thing that the Admin API manages. Validation, `GET /schemas/<name>`, SQL, CRUD paths, paging, import and export follow from it.
@@ -38,8 +38,8 @@ pub type Catalogue = fn(&str) -> Option<&'static EntityDef>;
 pub struct Variant {
     /// Fills what was left out and has another default in this kind of row. Gets the client's row as it came.
     pub defaults: fn(&mut Map<String, Value>),
-    /// Refuses a row whose kind cannot be told, with the field and the text; nothing else is then checked. Gets the row after defaults.
-    pub gate: fn(&Map<String, Value>) -> Result<(), (&'static str, String)>,
+    /// Refuses a row whose kind cannot be told; nothing else is then checked. Gets the row after defaults.
+    pub gate: fn(&Map<String, Value>) -> Result<(), CustomViolation>,
 }
 
 /// A collection of this entity below a row of another: `/services/{services}/routes`.

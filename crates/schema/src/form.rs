@@ -6,5 +6,5 @@
 mod decode;
 mod infer;
 
-pub use decode::{decode, decode_multipart};
+pub use decode::{MAX_PAIRS, decode, decode_multipart};
 pub use infer::infer;

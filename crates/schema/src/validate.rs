@@ -119,9 +119,9 @@ fn finish(
         catalogue: def.catalogue,
     };
     if let Some(variant) = &def.variant
-        && let Err((field, text)) = (variant.gate)(row)
+        && let Err(found) = (variant.gate)(row)
     {
-        return Err(Violations::field(field, text));
+        return Err(found.into());
     }
     let mut wrong = check::record(&def.record, row, cx, true);
     if let Some(text) = ttl.and_then(ttl_violation) {

@@ -164,3 +164,134 @@ fn given(row: &Row, field: &str) -> bool {
         Some(_) => true,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+    use silverback_schema::{Op, complete};
+
+    use crate::{Route, Uuid};
+
+    use super::*;
+
+    fn made(v: Value) -> Result<Route, Value> {
+        let row = complete(
+            crate::core("routes").unwrap(),
+            v.as_object().unwrap().clone(),
+            Op::Insert,
+            1,
+        );
+        row.map(|r| serde_json::from_value(Value::Object(r)).unwrap())
+            .map_err(|e| Value::Object(e.0))
+    }
+
+    fn entity(text: &str) -> Value {
+        json!({ "@entity": [text] })
+    }
+
+    #[test]
+    fn each_family_says_what_a_route_must_match_with() {
+        for (protocols, text) in [
+            (
+                json!(["http"]),
+                "must set one of 'methods', 'hosts', 'headers', 'paths' when 'protocols' is 'http'",
+            ),
+            (
+                json!(["http", "https"]),
+                "must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'",
+            ),
+            (
+                json!(["grpc"]),
+                "must set one of 'hosts', 'headers', 'paths' when 'protocols' is 'grpc'",
+            ),
+            (
+                json!(["grpcs"]),
+                "must set one of 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'grpcs'",
+            ),
+            (
+                json!(["tcp", "tls"]),
+                "must set one of 'sources', 'destinations', 'snis' when 'protocols' is 'tcp', 'tls' or 'udp'",
+            ),
+            (
+                json!(["tls_passthrough"]),
+                "must set snis when 'protocols' is 'tls_passthrough'",
+            ),
+        ] {
+            assert_eq!(
+                made(json!({ "protocols": protocols })).unwrap_err(),
+                entity(text)
+            );
+        }
+    }
+
+    #[test]
+    fn each_family_forbids_what_it_cannot_use() {
+        assert_eq!(
+            made(json!({ "protocols": ["tcp"], "paths": ["x"], "sources": [{ "port": 1 }] }))
+                .unwrap_err(),
+            json!({ "paths": "cannot set 'paths' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp'" })
+        );
+        assert_eq!(
+            made(json!({ "paths": ["/x"], "sources": [{ "port": 1 }] })).unwrap_err(),
+            json!({ "sources": "cannot set 'sources' when 'protocols' is 'http' or 'https'" })
+        );
+        assert_eq!(
+            made(json!({ "protocols": ["http"], "paths": ["/x"], "snis": ["a.test"] }))
+                .unwrap_err(),
+            json!({
+                "snis": "length must be 0",
+                "@entity": ["'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'"]
+            })
+        );
+    }
+
+    #[test]
+    fn grpc_routes_do_not_strip_their_path() {
+        assert!(
+            !made(json!({ "protocols": ["grpc"], "paths": ["/x"] }))
+                .unwrap()
+                .strip_path
+        );
+        assert!(made(json!({ "paths": ["/x"] })).unwrap().strip_path);
+    }
+
+    #[test]
+    fn protocols_decide_before_anything_else() {
+        let only =
+            |v: Value, text: &str| assert_eq!(made(v).unwrap_err(), json!({ "protocols": text }));
+        only(
+            json!({ "protocols": ["ftp"], "zz": 1 }),
+            "unknown type: ftp",
+        );
+        only(json!({ "protocols": "ftp" }), "unknown type: ftp");
+        only(json!({ "protocols": [] }), "length must be at least 1");
+        only(json!({ "protocols": null }), "required field missing");
+        assert_eq!(
+            made(json!({ "protocols": ["http", "tcp"], "paths": ["/x"] })).unwrap_err(),
+            json!({ "protocols": "these sets are mutually exclusive: ('http', 'https'), ('tcp', 'tls', 'udp')" })
+        );
+        assert_eq!(
+            made(json!({ "protocols": ["ftp", "http"], "paths": ["/x"] })).unwrap_err(),
+            json!({ "protocols": ["expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp"] })
+        );
+    }
+
+    #[test]
+    fn header_names_are_checked() {
+        assert_eq!(
+            made(json!({ "headers": { "a b": ["x"] } })).unwrap_err(),
+            json!({ "headers": "bad header name 'a b', allowed characters are A-Z, a-z, 0-9, '_', and '-'" })
+        );
+    }
+
+    #[test]
+    fn a_valid_row_is_a_route() {
+        let id = "00000001-0000-4000-8000-00000000000a";
+        let route =
+            made(json!({ "paths": ["/x"], "service": { "id": id }, "headers": { "x-a": ["1"] } }))
+                .unwrap();
+        assert_eq!(route.service.map(|s| s.id), Uuid::parse_str(id).ok());
+        assert_eq!(route.headers.unwrap()["x-a"], ["1"]);
+    }
+}

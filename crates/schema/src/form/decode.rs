@@ -8,6 +8,9 @@ const MAX_DEPTH: usize = 32;
 /// Positions in lists may not be higher; see [`MAX_DEPTH`].
 const MAX_POSITION: i64 = 10_000;
 
+/// More pairs than this are refused by Kong ("Too many arguments", 400); the caller counts. The work of [`decode`] grows with the square.
+pub const MAX_PAIRS: usize = 1000;
+
 /// The body of a form: pairs in the order in which they came, decoded but for `%5B` and `%5D`, which may still be escaped.
 ///
 /// A key that comes several times is a list. Dots go into records, `[]` appends to a list, `[2]` is a position of a list that counts from 1,
@@ -286,6 +289,15 @@ mod tests {
         assert_eq!(decoded("[a]=1"), json!({ "[a]": "1" }));
         let deep = format!("{}=1", vec!["a"; 100].join("."));
         assert_eq!(decode(&pairs(&deep)).len(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_key_panics(keys in proptest::collection::vec("[ab0-9.%5BDä\\[\\]]{0,8}", 0..6)) {
+            let pairs: Vec<_> = keys.into_iter().map(|k| (k, "v".to_owned())).collect();
+            decode(&pairs);
+            decode_multipart(&pairs);
+        }
     }
 
     #[test]
