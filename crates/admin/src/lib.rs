@@ -1,1 +1,32 @@
-//! The Admin API on axum
+//! The Admin API: Kong's REST interface to the configuration, on axum.
+//!
+//! There is one set of handlers for all entities. Which paths there are follows from the definitions ([`silverback_schema::EntityDef`]), what a row may
+//! look like too; this crate is about HTTP: bodies, paging, error bodies, CORS, sockets. It writes to the store and knows nothing of the
+//! proxy: what the node does with the rows it learns through the database, and what the API says about the node comes through
+//! [`StatusSource`].
+//!
+//! Behaviour was learnt from `kong/api/` of Kong 3.9.1 and from recorded answers; where it is otherwise, `kong-differences.md` says so.
+
+mod app;
+mod body;
+mod builder;
+mod cors;
+mod crud;
+mod errors;
+mod info;
+mod lua;
+mod model;
+mod paging;
+mod respond;
+mod schemas;
+mod server;
+mod status;
+mod table;
+mod tags;
+mod texts;
+
+pub use builder::AdminBuilder;
+pub use info::{KONG_VERSION, NodeInfo};
+pub use model::RowCheck;
+pub use server::{AdminError, AdminServer, Certificate, Listen};
+pub use status::{Connections, ProcessOnly, StatusSource, Timers, Worker};

@@ -1,0 +1,159 @@
+//! Requests to answers: the axum router made from the endpoint table, and the layer that every answer goes through.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use futures::FutureExt;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use silverback_store::Store;
+
+use crate::body::{self, Payload};
+use crate::cors::{self, Asked, Origins};
+use crate::crud::{self, Call};
+use crate::errors::{Answer, ApiError};
+use crate::info::{self, NodeInfo};
+use crate::model::Model;
+use crate::paging::Args;
+use crate::server::Peer;
+use crate::status::StatusSource;
+use crate::table::{Endpoint, Target};
+use crate::{respond, schemas, tags, texts};
+
+const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
+
+/// Longest time for an answer. The store has shorter limits of its own; this is for what it does not think of.
+const MAX_TIME: Duration = Duration::from_secs(60);
+
+/// What handlers work with.
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) model: Model,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) node: NodeInfo,
+    pub(crate) status: Arc<dyn StatusSource>,
+    pub(crate) origins: Origins,
+    /// `Server:` of every answer.
+    pub(crate) product: HeaderValue,
+}
+
+/// The API as a service.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for endpoint in app.endpoints.clone() {
+        let (path, app, endpoint) = (endpoint.path.clone(), app.clone(), Arc::new(endpoint));
+        let handler = any(move |request: Request| {
+            let (app, endpoint) = (app.clone(), endpoint.clone());
+            async move { dispatch(&app, &endpoint, request).await }
+        });
+        if path != "/" {
+            // One slash at the end is as good as none (`default_route` in `kong/api/api_helpers.lua`).
+            router = router.route(&format!("{path}/"), handler.clone());
+        }
+        router = router.route(&path, handler);
+    }
+    router
+        .fallback(|| async { ApiError::not_found() })
+        .layer(middleware::from_fn_with_state(app, outermost))
+}
+
+async fn dispatch(app: &App, endpoint: &Endpoint, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if parts.method == Method::OPTIONS {
+        let mut response = respond::empty(StatusCode::NO_CONTENT);
+        cors::methods(response.headers_mut(), endpoint.allow);
+        return response;
+    }
+    let answer = if endpoint.allows(&parts.method) {
+        match tokio::time::timeout(MAX_TIME, answer(app, endpoint.target, &parts, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::unavailable(texts::TOO_SLOW)),
+        }
+    } else {
+        Err(ApiError::MethodNotAllowed)
+    };
+    let not_allowed = matches!(answer, Err(ApiError::MethodNotAllowed));
+    let mut response = answer.into_response();
+    if not_allowed {
+        // RFC 9110 section 15.5.6 wants it; Kong does not say it.
+        let allow = endpoint.allow.split(", ").filter(|m| *m != parts.method.as_str()).collect::<Vec<_>>().join(", ");
+        if let Ok(allow) = HeaderValue::try_from(allow) {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+    }
+    response
+}
+
+async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: Body) -> Answer {
+    let path = parts.uri.path();
+    // Bodies of other requests are ignored, whatever they are; clients do send them.
+    let payload = match parts.method {
+        Method::POST | Method::PUT | Method::PATCH => body::read(&parts.headers, body).await?,
+        _ => Payload::default(),
+    };
+    let call = Call {
+        app,
+        method: &parts.method,
+        path: path.strip_suffix('/').unwrap_or(path).trim_start_matches('/'),
+        args: Args::parse(parts.uri.query()),
+        payload,
+    };
+    match target {
+        Target::Root => info::root(&call).await,
+        Target::Status => info::status(&call).await,
+        Target::Endpoints => info::endpoints(&call),
+        Target::EnabledPlugins => info::enabled_plugins(&call),
+        Target::RetryBudgets => info::retry_budgets(&call),
+        Target::EntitySchema => schemas::entity(&call),
+        Target::PluginSchema => schemas::plugin(&call),
+        Target::PluginConfigSchema => schemas::plugin_config(&call),
+        Target::ValidateEntity => schemas::validate_entity(call),
+        Target::ValidatePlugin => schemas::validate_plugin(call),
+        Target::Tags => tags::all(call).await,
+        Target::Tag => tags::one(call).await,
+        Target::Collection { .. }
+        | Target::Row { .. }
+        | Target::Below { .. }
+        | Target::RowBelow { .. }
+        | Target::Hop { .. } => crud::serve(call, target).await,
+    }
+}
+
+/// Around everything, so that also errors, unknown paths and panics are answered in full and seen in the log.
+async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let asked = Asked::of(request.method(), request.headers());
+    let method = request.method().clone();
+    let uri = request.uri().clone();
+    let peer = request.extensions().get::<Peer>().map(|p| p.0);
+    // A handler holds nothing that a panic could leave half-done: the store's transactions roll back.
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            let why = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(%method, %uri, panic = why.unwrap_or("unknown"), "an Admin API handler panicked");
+            ApiError::message(StatusCode::INTERNAL_SERVER_ERROR, texts::UNEXPECTED).into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    asked.answer(&app.origins, headers);
+    headers.insert(header::SERVER, app.product.clone());
+    let took = began.elapsed();
+    headers.insert(LATENCY, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)));
+    tracing::info!(
+        target: "silverback::admin::access",
+        client = peer.map(|p| tracing::field::display(p.ip())),
+        method = %method,
+        path = uri.path(),
+        status = response.status().as_u16(),
+        ms = took.as_secs_f64() * 1000.0,
+        "admin request"
+    );
+    response
+}

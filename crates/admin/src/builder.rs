@@ -1,0 +1,98 @@
+//! [`AdminBuilder`]: from the parts that the gateway has to an [`AdminServer`].
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use serde_json::{Map, Value};
+use silverback_plugin::PluginDef;
+use silverback_schema::{EntityDef, Violations};
+use silverback_store::Store;
+
+use crate::app::{self, App};
+use crate::cors::Origins;
+use crate::info::NodeInfo;
+use crate::model::Model;
+use crate::server::{AdminError, AdminServer, Certificate, Listen};
+use crate::status::{ProcessOnly, StatusSource};
+use crate::table;
+
+/// Builds an [`AdminServer`].
+pub struct AdminBuilder {
+    store: Store,
+    node: NodeInfo,
+    model: Model,
+    status: Arc<dyn StatusSource>,
+    origins: Origins,
+    listen: Vec<Listen>,
+    certificates: Vec<Certificate>,
+}
+
+impl AdminBuilder {
+    /// An API over these entities. `entities` are those that the store was made with: the core ones
+    /// ([`silverback_entities::CORE`]) and those that `plugins` bring ([`PluginDef::entities`]).
+    pub fn new(store: Store, entities: Vec<EntityDef>, plugins: Vec<PluginDef>, node: NodeInfo) -> Self {
+        AdminBuilder {
+            store,
+            node,
+            model: Model::new(entities, plugins),
+            status: Arc::new(ProcessOnly),
+            origins: Origins::default(),
+            listen: Vec::new(),
+            certificates: Vec::new(),
+        }
+    }
+
+    /// Where facts about the node come from; without it only those of the process are known.
+    pub fn status(mut self, source: Arc<dyn StatusSource>) -> Self {
+        self.status = source;
+        self
+    }
+
+    /// URLs of user interfaces (`admin_gui_url`): with any, browsers may use the API from those only.
+    pub fn gui_urls(mut self, urls: &[String]) -> Self {
+        self.origins = Origins::new(urls);
+        self
+    }
+
+    /// One more address to listen on.
+    pub fn listen(mut self, listen: Listen) -> Self {
+        self.listen.push(listen);
+        self
+    }
+
+    /// A certificate for the TLS listeners; several when there are several kinds of keys.
+    pub fn certificate(mut self, certificate: Certificate) -> Self {
+        self.certificates.push(certificate);
+        self
+    }
+
+    /// A check of complete rows of an entity before they are stored, for what only the rest of the gateway can tell, such as whether a
+    /// route can be built into the router.
+    pub fn check(
+        mut self,
+        entity: &str,
+        check: impl Fn(&Map<String, Value>) -> Result<(), Violations> + Send + Sync + 'static,
+    ) -> Self {
+        self.model.add_check(entity, Box::new(check));
+        self
+    }
+
+    /// Binds the listeners. Connections are accepted when [`AdminServer::run`] is called.
+    ///
+    /// # Errors
+    /// When an address is taken or a certificate cannot be used.
+    pub fn bind(self) -> Result<AdminServer, AdminError> {
+        let product = HeaderValue::try_from(format!("silverback/{}", self.node.version))
+            .unwrap_or(HeaderValue::from_static("silverback"));
+        let app = App {
+            endpoints: table::endpoints(&self.model),
+            store: self.store,
+            model: self.model,
+            node: self.node,
+            status: self.status,
+            origins: self.origins,
+            product,
+        };
+        AdminServer::bind(app::router(Arc::new(app)), &self.listen, &self.certificates)
+    }
+}

@@ -1,0 +1,134 @@
+//! Rows in: checked, completed, stored.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use silverback_schema::validate::ttl_violation;
+use silverback_schema::{Op, complete, form, patch};
+use silverback_store::Row;
+
+use super::{Parent, RowKey, accept, now, plugins, read, references};
+use crate::app::App;
+use crate::body::Payload;
+use crate::errors::{Answer, ApiError};
+use crate::model::{Entity, PLUGINS};
+use crate::respond;
+
+/// `POST`.
+pub(super) async fn insert(app: &App, entity: &Entity, payload: Payload, parent: Option<Parent>) -> Answer {
+    let row = completed(app, entity, payload, parent, Op::Insert).await?;
+    let stored = app.store.insert(&entity.def, row).await?;
+    Ok(respond::json(StatusCode::CREATED, &read::shown(app, entity, stored)))
+}
+
+/// `PUT`: what the path says about the row wins over what the body says.
+pub(super) async fn upsert(
+    app: &App,
+    entity: &Entity,
+    key: RowKey,
+    mut payload: Payload,
+    parent: Option<Parent>,
+) -> Answer {
+    match &key {
+        RowKey::Id(id) => payload.fields.insert("id".into(), id.to_string().into()),
+        RowKey::Named(field, value) => payload.fields.insert((*field).to_owned(), value.as_str().into()),
+    };
+    let row = completed(app, entity, payload, parent, Op::Upsert).await?;
+    let stored = match key {
+        RowKey::Id(_) => app.store.upsert(&entity.def, row).await?,
+        RowKey::Named(field, _) => app.store.upsert_by(&entity.def, field, row).await?,
+    };
+    Ok(respond::ok(&read::shown(app, entity, stored)))
+}
+
+/// `PATCH`. The row is read, changed and written in one transaction, so that of two changes at the same time none is lost.
+pub(super) async fn update(
+    app: &App,
+    entity: &Entity,
+    key: &RowKey,
+    payload: Payload,
+    parent: Option<Parent>,
+) -> Answer {
+    let stored = changed(app, entity, key, payload, parent).await?;
+    Ok(respond::ok(&read::shown(app, entity, stored)))
+}
+
+/// Makes a row point at another.
+pub(super) async fn point(app: &App, entity: &Entity, key: &RowKey, to: Parent) -> Result<(), ApiError> {
+    let fields = Map::from_iter([(to.0.to_owned(), json!({ "id": to.1.to_string() }))]);
+    changed(app, entity, key, Payload { fields, is_form: false }, None).await.map(drop)
+}
+
+async fn changed(
+    app: &App,
+    entity: &Entity,
+    key: &RowKey,
+    payload: Payload,
+    parent: Option<Parent>,
+) -> Result<Row, ApiError> {
+    let not_found = || if parent.is_some() { ApiError::not_found() } else { key.not_found() };
+    let before = if needs_row(entity, &payload) {
+        let row = app.store.get(&entity.def, &key.store()).await?;
+        // Kong asks for a plugin's name first when the body does not say it, and then has other words.
+        let named = payload.fields.contains_key("name");
+        Some(row.ok_or_else(|| if named { not_found() } else { ApiError::not_found() })?)
+    } else {
+        None
+    };
+    let fields = prepared(app, entity, payload, before.as_ref()).await?;
+    let change = |old: &Row| -> Result<Row, ApiError> {
+        let def = app.model.def_of(entity, &fields, Some(old))?;
+        let row = patch(def, old, fields, now())?;
+        accept(app, entity, &row)?;
+        Ok(row)
+    };
+    app.store.update_with(&entity.def, &key.store(), parent, change).await?.ok_or_else(not_found)
+}
+
+/// Whether a change can be understood only with the row before one's eyes: a plugin's, whose name decides what the body means, or
+/// whose protocols have to fit its place.
+fn needs_row(entity: &Entity, payload: &Payload) -> bool {
+    entity.def.name == PLUGINS
+        && (!payload.fields.contains_key("name") || plugins::moves(&payload.fields))
+}
+
+/// A body as a complete row.
+async fn completed(
+    app: &App,
+    entity: &Entity,
+    mut payload: Payload,
+    parent: Option<Parent>,
+    op: Op,
+) -> Result<Row, ApiError> {
+    if let Some((field, id)) = parent {
+        payload.fields.insert(field.to_owned(), json!({ "id": id.to_string() }));
+    }
+    let fields = prepared(app, entity, payload, None).await?;
+    let def = app.model.def_of(entity, &fields, None)?;
+    let row = complete(def, fields, op, now())?;
+    accept(app, entity, &row)?;
+    Ok(row)
+}
+
+/// What is done before the definition speaks, in Kong's order: types of forms, `ttl`, references by name, protocols of plugins.
+async fn prepared(
+    app: &App,
+    entity: &Entity,
+    payload: Payload,
+    stored: Option<&Row>,
+) -> Result<Map<String, Value>, ApiError> {
+    let def = app.model.def_of(entity, &payload.fields, stored)?;
+    let mut fields = payload.fields;
+    if payload.is_form {
+        fields = form::infer(def, fields);
+    }
+    if def.ttl
+        && let Some(text) = fields.get("ttl").and_then(ttl_violation)
+    {
+        return Err(ApiError::invalid_option("ttl", &text));
+    }
+    references::resolve(app, entity, &mut fields).await?;
+    if entity.def.name == PLUGINS && (stored.is_none() || plugins::moves(&fields)) {
+        plugins::check_protocols(app, &fields, stored).await?;
+    }
+    Ok(fields)
+}

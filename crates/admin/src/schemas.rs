@@ -1,0 +1,61 @@
+//! `/schemas/...`: what rows may look like, and whether one does (`kong/api/routes/kong.lua`, `kong/api/routes/plugins.lua`).
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use silverback_schema::{Op, complete, render};
+
+use crate::crud::{Call, accept, now};
+use crate::errors::{Answer, ApiError};
+use crate::model::{PLUGINS, PluginEntity};
+use crate::{respond, texts};
+
+/// `GET /schemas/{entity}`
+pub(crate) fn entity(call: &Call<'_>) -> Answer {
+    let name = call.segment(1)?;
+    let entity = call.app.model.get(&name).ok_or_else(|| no_entity(&name))?;
+    Ok(respond::ok(&render::schema_json(&entity.def)))
+}
+
+/// `GET /schemas/plugins/{name}`
+pub(crate) fn plugin(call: &Call<'_>) -> Answer {
+    Ok(respond::ok(&render::plugin_schema_json(&named(call)?.def)))
+}
+
+/// `GET /plugins/schema/{name}`: only `config`, as before Kong 1.2.
+pub(crate) fn plugin_config(call: &Call<'_>) -> Answer {
+    let schema = render::plugin_schema_json(&named(call)?.def);
+    let config = schema["fields"].as_array().into_iter().flatten().find_map(|f| f.get("config"));
+    let fields = config.and_then(|c| c.get("fields")).cloned().unwrap_or_else(|| json!([]));
+    let checks = config.and_then(|c| c.get("entity_checks")).cloned().unwrap_or_else(|| json!([]));
+    Ok(respond::ok(&json!({ "entity_checks": checks, "fields": fields })))
+}
+
+/// `POST /schemas/{entity}/validate`. Values of forms stay texts here, as in Kong.
+pub(crate) fn validate_entity(call: Call<'_>) -> Answer {
+    let name = call.segment(1)?;
+    validate(call, &name)
+}
+
+/// `POST /schemas/plugins/validate`
+pub(crate) fn validate_plugin(call: Call<'_>) -> Answer {
+    validate(call, PLUGINS)
+}
+
+fn validate(call: Call<'_>, name: &str) -> Answer {
+    let fields = call.payload.fields;
+    let entity = call.app.model.get(name).ok_or_else(|| no_entity(name))?;
+    let def = call.app.model.def_of(entity, &fields, None)?;
+    let row = complete(def, fields, Op::Insert, now())?;
+    accept(call.app, entity, &row)?;
+    Ok(respond::ok(&json!({ "message": texts::VALID })))
+}
+
+fn named<'a>(call: &Call<'a>) -> Result<&'a PluginEntity, ApiError> {
+    let name = call.segment(2)?;
+    let found = call.app.model.plugin(&name);
+    found.ok_or_else(|| ApiError::message(StatusCode::NOT_FOUND, &format!("No plugin named '{name}'")))
+}
+
+fn no_entity(name: &str) -> ApiError {
+    ApiError::Json(StatusCode::NOT_FOUND, json!({ "message": Value::from(format!("No entity named '{name}'")) }))
+}

@@ -1,0 +1,90 @@
+//! What the API tells about the node and only the node knows: [`StatusSource`].
+
+use serde_json::Value;
+
+/// Connections of the proxy's listeners, as nginx counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Accepted since the start.
+    pub accepted: u64,
+    /// Handled since the start; as many as accepted unless a limit was met.
+    pub handled: u64,
+    /// Open now, those that wait included.
+    pub active: u64,
+    /// Whose request is being read.
+    pub reading: u64,
+    /// Whose response is being written.
+    pub writing: u64,
+    /// Idle, kept for another request.
+    pub waiting: u64,
+    /// Requests since the start.
+    pub total_requests: u64,
+}
+
+/// A process that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker {
+    /// Its process id.
+    pub pid: u32,
+    /// Memory it uses, in bytes.
+    pub memory: u64,
+}
+
+/// Work that is done at a later time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timers {
+    /// Being done.
+    pub running: u64,
+    /// Waiting for its time.
+    pub pending: u64,
+}
+
+/// The node as the Admin API sees it. Every answer has a value for "not known", so that an implementation says what it can. Methods are
+/// called for each request that asks and must not block.
+pub trait StatusSource: Send + Sync + 'static {
+    /// For `server` of `GET /status`.
+    fn connections(&self) -> Connections {
+        Connections::default()
+    }
+
+    /// For `memory.workers_lua_vms` of `GET /status` and `pids` of `GET /`.
+    fn workers(&self) -> Vec<Worker> {
+        vec![Worker { pid: std::process::id(), memory: resident_memory().unwrap_or_default() }]
+    }
+
+    /// For `timers` of `GET /`.
+    fn timers(&self) -> Timers {
+        Timers::default()
+    }
+
+    /// For `GET /retry-budgets`: the gauges of each budget, as JSON objects.
+    fn retry_budgets(&self) -> Vec<Value> {
+        Vec::new()
+    }
+}
+
+/// A source that knows only what the process says of itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessOnly;
+
+impl StatusSource for ProcessOnly {}
+
+/// Resident memory of this process in bytes, where Linux tells.
+fn resident_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_its_memory() {
+        let workers = ProcessOnly.workers();
+        assert_eq!(workers[0].pid, std::process::id());
+        assert!(workers[0].memory > 1024 * 1024);
+    }
+}

@@ -1,0 +1,29 @@
+//! Texts that clients see, in Kong's words (`kong/api/api_helpers.lua`, `kong/api/endpoints.lua`, `kong/db/errors.lua`).
+
+pub(crate) const NOT_FOUND: &str = "Not found";
+pub(crate) const METHOD_NOT_ALLOWED: &str = "Method not allowed";
+pub(crate) const UNEXPECTED: &str = "An unexpected error occurred";
+pub(crate) const BAD_JSON: &str = "Cannot parse JSON body";
+pub(crate) const TOO_MANY_ARGUMENTS: &str = "Too many arguments";
+pub(crate) const VALID: &str = "schema validation successful";
+pub(crate) const CUSTOM_ID: &str = "custom_id must be an unempty string";
+pub(crate) const ROUTE_PROTOCOLS: &str = "must match the associated route's protocols";
+pub(crate) const SERVICE_PROTOCOLS: &str =
+    "must match the protocols of at least one route pointing to this Plugin's service";
+pub(crate) const TAGS_READ_ONLY: &str = "does not support insert/upsert/update/delete operations";
+
+// Kong has no words for these: it answers 500, or nginx answers.
+pub(crate) const NOT_AN_OBJECT: &str = "Cannot parse JSON body: it must be an object";
+pub(crate) const BAD_FORM: &str = "Cannot parse form body: it must be UTF-8 text";
+pub(crate) const BAD_MULTIPART: &str = "Cannot parse multipart body";
+pub(crate) const BAD_PATH: &str = "Cannot parse path: it must be percent-encoded UTF-8 text";
+pub(crate) const NUL: &str = "Text must not contain NUL characters";
+pub(crate) const BODY_TOO_LARGE: &str = "Request body too large";
+pub(crate) const BODY_TOO_SLOW: &str = "Request body did not arrive in time";
+pub(crate) const BODY_BROKEN: &str = "Request body ended early";
+pub(crate) const DATABASE_AWAY: &str = "the database cannot be reached, try again later";
+pub(crate) const TOO_SLOW: &str = "the request took too long, try again later";
+
+/// What nginx answers in Kong's place when the body is of a type it does not know.
+pub(crate) const UNSUPPORTED_MEDIA_TYPE: &str = "<html>\r\n<head><title>415 Unsupported Media Type</title></head>\r\n\
+    <body>\r\n<center><h1>415 Unsupported Media Type</h1></center>\r\n</body>\r\n</html>\r\n";
