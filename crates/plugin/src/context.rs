@@ -26,12 +26,18 @@ pub struct RequestView<'a> {
 impl<'a> RequestView<'a> {
     /// The raw path.
     pub fn path(&self) -> &'a [u8] {
-        self.path_and_query.split(|b| *b == b'?').next().unwrap_or_default()
+        self.path_and_query
+            .split(|b| *b == b'?')
+            .next()
+            .unwrap_or_default()
     }
 
     /// The raw query.
     pub fn query(&self) -> Option<&'a [u8]> {
-        self.path_and_query.iter().position(|b| *b == b'?').map(|i| &self.path_and_query[i + 1..])
+        self.path_and_query
+            .iter()
+            .position(|b| *b == b'?')
+            .map(|i| &self.path_and_query[i + 1..])
     }
 
     /// The first value of a header.

@@ -47,6 +47,11 @@ pub trait Services: Send + Sync {
 
     /// Counters shared by all nodes; `None` when the node has no database.
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>>;
+
+    /// The node's own id, where it has one.
+    fn node_id(&self) -> Option<Uuid> {
+        None
+    }
 }
 
 impl PluginEnv<'_> {
@@ -55,10 +60,13 @@ impl PluginEnv<'_> {
         let mut make = Some(make);
         let full = format!("{}:{key}", std::any::type_name::<T>());
         let any = self.services.shared(&full, &mut || {
-            let make = make.take().expect("a registry makes a value at most once per call");
+            let make = make
+                .take()
+                .expect("a registry makes a value at most once per call");
             Arc::new(make())
         });
-        any.downcast::<T>().unwrap_or_else(|_| unreachable!("the key holds the name of the type"))
+        any.downcast::<T>()
+            .unwrap_or_else(|_| unreachable!("the key holds the name of the type"))
     }
 }
 

@@ -41,6 +41,10 @@ pub trait Directory: Send + Sync {
     fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>>;
     /// A consumer by id or, failing that, by username.
     fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>>;
+    /// A row of `routes` or `services` as the Admin API shows it, for plugins that show it; `None` where rows are not kept. Slow.
+    fn row(&self, _entity: &str, _id: Uuid) -> Option<Map<String, Value>> {
+        None
+    }
 }
 
 /// The route a request matched, as plugins see it.
@@ -93,6 +97,12 @@ pub struct Facts {
     pub scheme: &'static str,
     /// The listener's port.
     pub port: u16,
+    /// The listener's address, as the client reached it; `None` where the proxy does not know it.
+    pub server: Option<IpAddr>,
+    /// Serial number of the connection on this node, from 1; 0 where it is not known.
+    pub connection: u64,
+    /// Which request of its connection this is, from 1.
+    pub connection_requests: u64,
     /// Set by an authentication plugin.
     pub consumer: Option<Arc<Consumer>>,
     /// Set by an authentication plugin.
@@ -128,6 +138,9 @@ impl Facts {
             client_ip: peer.ip(),
             scheme,
             port,
+            server: None,
+            connection: 0,
+            connection_requests: 1,
             consumer: None,
             credential: None,
             attempts: SmallVec::new(),

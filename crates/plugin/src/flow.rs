@@ -13,6 +13,8 @@ pub type PhaseResult = Result<Flow, PluginError>;
 
 /// How the chain goes on after a plugin.
 #[derive(Debug)]
+// The large variant is rare and short-lived: boxing it would only make plugins longer.
+#[allow(clippy::large_enum_variant)]
 pub enum Flow {
     /// With the next plugin.
     Next,
@@ -53,18 +55,33 @@ pub enum Body {
 impl Response {
     /// An error of the gateway.
     pub fn error(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Response { status, headers: SmallVec::new(), body: Body::Error(message.into()) }
+        Response {
+            status,
+            headers: SmallVec::new(),
+            body: Body::Error(message.into()),
+        }
     }
 
     /// A JSON body sent as it is.
     pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         let content_type = HeaderValue::from_static("application/json; charset=utf-8");
-        Response { status, headers: SmallVec::new(), body: Body::Bytes { content_type, bytes: body.into() } }
+        Response {
+            status,
+            headers: SmallVec::new(),
+            body: Body::Bytes {
+                content_type,
+                bytes: body.into(),
+            },
+        }
     }
 
     /// No body.
     pub fn empty(status: StatusCode) -> Self {
-        Response { status, headers: SmallVec::new(), body: Body::Empty }
+        Response {
+            status,
+            headers: SmallVec::new(),
+            body: Body::Empty,
+        }
     }
 
     /// With one more header.
@@ -99,6 +116,9 @@ pub struct ConfigError {
 impl ConfigError {
     /// Names the field and what is wrong with it.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        ConfigError { field: field.into(), message: message.into() }
+        ConfigError {
+            field: field.into(),
+            message: message.into(),
+        }
     }
 }

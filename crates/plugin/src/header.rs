@@ -17,14 +17,22 @@ impl HeaderKey {
     /// # Panics
     /// When the text is not a header name; meant for constants in `static`s.
     pub fn from_static(wire: &'static str) -> Self {
-        let name = HeaderName::from_bytes(wire.as_bytes());
-        HeaderKey { name: name.expect("a constant header name is valid"), wire: Bytes::from_static(wire.as_bytes()) }
+        // The lower-case spelling lives as long as the program, as the constant does: cloning the name then touches no counter of
+        // references that threads would share.
+        let name = HeaderName::from_static(Box::leak(wire.to_ascii_lowercase().into_boxed_str()));
+        HeaderKey {
+            name,
+            wire: Bytes::from_static(wire.as_bytes()),
+        }
     }
 
     /// From text in its wire spelling.
     pub fn new(wire: &str) -> Result<Self, InvalidHeaderName> {
         let name = HeaderName::from_bytes(wire.as_bytes())?;
-        Ok(HeaderKey { name, wire: Bytes::copy_from_slice(wire.as_bytes()) })
+        Ok(HeaderKey {
+            name,
+            wire: Bytes::copy_from_slice(wire.as_bytes()),
+        })
     }
 
     /// The lower-case name.

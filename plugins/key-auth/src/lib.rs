@@ -1,1 +1,290 @@
-//! The key-auth plugin
+//! `key-auth`: the caller proves who it is with a key, in a header, in the query or in the body.
+//!
+//! Learnt from `kong/plugins/key-auth/handler.lua`, `schema.lua` and `daos.lua`.
+
+mod body;
+mod config;
+mod query;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use silverback_plugin::schema::EntityDef;
+use silverback_plugin::{
+    AccessCtx, ConfigError, Credential, Flow, Handler, HeaderKey, PhaseResult, Phases, Plugin,
+    PluginEnv, PluginError, Response, Scopes, auth,
+};
+
+use body::Fields;
+pub use config::Config;
+
+/// The entity of keys.
+pub const CREDENTIALS: &str = "keyauth_credentials";
+
+const NO_KEY: &str = "No API key found in request";
+const DUPLICATE: &str = "Duplicate API key found";
+const UNAUTHORIZED: &str = "Unauthorized";
+
+/// The longest body that is searched for a key, in bytes; a longer one has none.
+const MAX_BODY: usize = 8 << 20;
+
+static WWW_AUTHENTICATE: LazyLock<HeaderKey> =
+    LazyLock::new(|| HeaderKey::from_static("WWW-Authenticate"));
+
+/// The plugin.
+#[derive(Debug)]
+pub struct KeyAuth {
+    names: Box<[KeyName]>,
+    in_header: bool,
+    in_query: bool,
+    in_body: bool,
+    hide: bool,
+    anonymous: Option<String>,
+    run_on_preflight: bool,
+    challenge: HeaderValue,
+}
+
+impl Plugin for KeyAuth {
+    const NAME: &'static str = "key-auth";
+    const PRIORITY: i32 = 1250;
+    const VERSION: &'static str = "3.9.1";
+    const PHASES: Phases = Phases::ACCESS;
+    const SCOPES: Scopes = Scopes::NO_CONSUMER;
+    type Config = Config;
+
+    fn entities() -> Vec<EntityDef> {
+        vec![config::credentials()]
+    }
+
+    fn compile(config: Config, _env: &PluginEnv<'_>) -> Result<Self, ConfigError> {
+        let challenge = match &config.realm {
+            Some(realm) => HeaderValue::from_str(&format!("Key realm=\"{realm}\""))
+                .map_err(|_| ConfigError::new("realm", "cannot be part of a header"))?,
+            None => HeaderValue::from_static("Key"),
+        };
+        let names = config
+            .key_names
+            .into_iter()
+            .map(KeyName::new)
+            .collect::<Result<_, _>>()?;
+        Ok(KeyAuth {
+            names,
+            in_header: config.key_in_header,
+            in_query: config.key_in_query,
+            in_body: config.key_in_body,
+            hide: config.hide_credentials,
+            anonymous: config.anonymous,
+            run_on_preflight: config.run_on_preflight,
+            challenge,
+        })
+    }
+}
+
+impl Handler for KeyAuth {
+    fn access(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
+        if self.skips(ctx) {
+            return Ok(Flow::Next);
+        }
+        match self.authenticate(ctx, &BodyState::Unread) {
+            Verdict::NeedsBody => Ok(Flow::Await),
+            verdict => self.conclude(ctx, verdict),
+        }
+    }
+
+    async fn access_async(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
+        let body = match ctx.body.read(MAX_BODY).await {
+            Ok(bytes) => BodyState::Read(Fields::parse(ctx.header(&CONTENT_TYPE), bytes)),
+            // As when the body makes no sense: it holds no key.
+            Err(_) => BodyState::Read(None),
+        };
+        let verdict = self.authenticate(ctx, &body);
+        self.conclude(ctx, verdict)
+    }
+}
+
+/// The body as far as it is known.
+enum BodyState {
+    Unread,
+    /// `None` when it has no fields that could be read.
+    Read(Option<Fields>),
+}
+
+/// What a search for the key came to.
+enum Verdict {
+    Known(Arc<Credential>),
+    Refused(&'static str),
+    NeedsBody,
+}
+
+/// The values of one name in one place.
+enum Found<'a> {
+    Nothing,
+    One(Cow<'a, [u8]>),
+    /// Something that is no text: a query argument without value, a number. Kong passes on to the next name.
+    NoText,
+    Many,
+}
+
+impl KeyAuth {
+    fn skips(&self, ctx: &AccessCtx<'_>) -> bool {
+        (!self.run_on_preflight && ctx.request.parts.method == Method::OPTIONS)
+            // With an anonymous consumer one of several authentication plugins is enough.
+            || (self.anonymous.is_some() && ctx.facts.credential.is_some())
+    }
+
+    fn conclude(&self, ctx: &mut AccessCtx<'_>, verdict: Verdict) -> PhaseResult {
+        match (verdict, &self.anonymous) {
+            (Verdict::Known(credential), _) => {
+                let mut id = [0u8; 36];
+                let id: &str = credential.id.as_hyphenated().encode_lower(&mut id);
+                auth::authenticate(ctx, Some(&credential.consumer), Some(&credential), Some(id));
+                Ok(Flow::Next)
+            }
+            (Verdict::Refused(_) | Verdict::NeedsBody, Some(anonymous)) => {
+                let consumer = ctx.directory.consumer(anonymous).cloned();
+                let consumer = consumer
+                    .ok_or_else(|| PluginError::new("the anonymous consumer does not exist"))?;
+                auth::authenticate(ctx, Some(&consumer), None, None);
+                Ok(Flow::Next)
+            }
+            (Verdict::Refused(text), None) => Ok(self.refuse(text)),
+            (Verdict::NeedsBody, None) => Ok(self.refuse(NO_KEY)),
+        }
+    }
+
+    fn refuse(&self, text: &'static str) -> Flow {
+        let response = Response::error(StatusCode::UNAUTHORIZED, text);
+        Flow::Exit(response.header(WWW_AUTHENTICATE.clone(), self.challenge.clone()))
+    }
+
+    fn authenticate(&self, ctx: &mut AccessCtx<'_>, body: &BodyState) -> Verdict {
+        let mut place = None;
+        for name in &self.names {
+            let mut found = if self.in_header {
+                name.in_headers(ctx)
+            } else {
+                Found::Nothing
+            };
+            if self.in_query && matches!(found, Found::Nothing) {
+                found = query::find(query_of(ctx), name.text.as_bytes());
+            }
+            if self.in_body && matches!(found, Found::Nothing) {
+                match body {
+                    BodyState::Unread if Fields::readable(ctx.header(&CONTENT_TYPE)) => {
+                        return Verdict::NeedsBody;
+                    }
+                    BodyState::Unread | BodyState::Read(None) => {}
+                    BodyState::Read(Some(fields)) => found = fields.find(&name.text),
+                }
+            }
+            match found {
+                Found::Nothing | Found::NoText => {}
+                Found::Many => return Verdict::Refused(DUPLICATE),
+                Found::One(key) => {
+                    let read_first = self.hide && self.in_body && matches!(body, BodyState::Unread);
+                    if read_first && Fields::readable(ctx.header(&CONTENT_TYPE)) {
+                        return Verdict::NeedsBody;
+                    }
+                    if key.is_empty() {
+                        place = Some((name, Verdict::Refused(NO_KEY)));
+                    } else {
+                        let known = std::str::from_utf8(&key).ok();
+                        let known = known
+                            .and_then(|k| ctx.directory.credential(CREDENTIALS, k))
+                            .cloned();
+                        place = Some((
+                            name,
+                            known.map_or(Verdict::Refused(UNAUTHORIZED), Verdict::Known),
+                        ));
+                    }
+                    break;
+                }
+            }
+        }
+        let Some((name, verdict)) = place else {
+            return Verdict::Refused(NO_KEY);
+        };
+        if self.hide {
+            name.hide(ctx, body);
+        }
+        verdict
+    }
+}
+
+/// The query as earlier plugins left it.
+fn query_of<'a>(ctx: &'a AccessCtx<'_>) -> &'a [u8] {
+    match &ctx.upstream.query {
+        Some(edited) => edited.as_bytes(),
+        None => ctx.request.query().unwrap_or_default(),
+    }
+}
+
+/// A name that a key may go by.
+#[derive(Debug)]
+struct KeyName {
+    text: String,
+    header: HeaderName,
+    /// Kong also takes `x-key` for `x_key`.
+    dashed: Option<HeaderName>,
+}
+
+impl KeyName {
+    fn new(text: String) -> Result<Self, ConfigError> {
+        let header = |name: &str| {
+            HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| ConfigError::new("key_names", "no name of a header"))
+        };
+        let dashed = if text.contains('_') {
+            Some(header(&text.replace('_', "-"))?)
+        } else {
+            None
+        };
+        Ok(KeyName {
+            header: header(&text)?,
+            dashed,
+            text,
+        })
+    }
+
+    fn spellings(&self) -> impl Iterator<Item = &HeaderName> {
+        std::iter::once(&self.header).chain(&self.dashed)
+    }
+
+    fn in_headers<'a>(&self, ctx: &'a AccessCtx<'_>) -> Found<'a> {
+        for name in self.spellings() {
+            match ctx.upstream.lookup(name) {
+                Some(Some(edited)) => return Found::One(Cow::Borrowed(edited.as_bytes())),
+                Some(None) => continue,
+                None => {}
+            }
+            let mut values = ctx.request.parts.headers.get_all(name).iter();
+            match (values.next(), values.next()) {
+                (None, _) => {}
+                (Some(one), None) => return Found::One(Cow::Borrowed(one.as_bytes())),
+                (Some(_), Some(_)) => return Found::Many,
+            }
+        }
+        Found::Nothing
+    }
+
+    /// Takes the key out of what goes to the upstream: from the query, the headers and, where it is searched, the body.
+    fn hide(&self, ctx: &mut AccessCtx<'_>, body: &BodyState) {
+        if let Some(rest) = query::without(query_of(ctx), self.text.as_bytes()) {
+            ctx.upstream.query = Some(rest);
+        }
+        for name in self.spellings() {
+            if ctx.header(name).is_some() {
+                ctx.upstream.remove(name.clone());
+            }
+        }
+        if let BodyState::Read(Some(fields)) = body
+            && let Some(rest) = fields.without(&self.text)
+        {
+            ctx.upstream.body = Some(rest);
+        }
+    }
+}

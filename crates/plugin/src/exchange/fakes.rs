@@ -1,0 +1,182 @@
+//! A node for tests.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_trait::async_trait;
+use serde_json::Map;
+use uuid::Uuid;
+
+use crate::env::{Increment, Task};
+use crate::{ClusterCounters, Consumer, CounterError, Credential, Directory, Services};
+
+/// A consumer of that name; its id is made from `id`.
+pub fn consumer(id: u128, username: &str) -> Arc<Consumer> {
+    Arc::new(Consumer {
+        id: Uuid::from_u128(id),
+        username: Some(username.into()),
+        custom_id: None,
+    })
+}
+
+/// Consumers and credentials by hand.
+#[derive(Clone, Debug, Default)]
+pub struct FakeDirectory {
+    consumers: Vec<Arc<Consumer>>,
+    credentials: Vec<(&'static str, String, Arc<Credential>)>,
+}
+
+impl FakeDirectory {
+    /// A consumer that exists.
+    pub fn add_consumer(&mut self, c: &Arc<Consumer>) {
+        if !self.consumers.iter().any(|known| known.id == c.id) {
+            self.consumers.push(c.clone());
+        }
+    }
+
+    /// A credential that exists. The first has the id 100, the second 101, and so on.
+    pub fn add_credential(
+        &mut self,
+        entity: &'static str,
+        key: &str,
+        owner: &Arc<Consumer>,
+        expires_at: Option<i64>,
+    ) {
+        self.add_consumer(owner);
+        let id = Uuid::from_u128(100 + self.credentials.len() as u128);
+        let credential = Credential {
+            id,
+            consumer: owner.clone(),
+            expires_at,
+            extra: Map::new(),
+        };
+        self.credentials
+            .push((entity, key.to_owned(), Arc::new(credential)));
+    }
+}
+
+impl Directory for FakeDirectory {
+    fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
+        let found = self
+            .credentials
+            .iter()
+            .find(|(e, k, _)| *e == entity && k == key);
+        found
+            .map(|(_, _, c)| c)
+            .filter(|c| c.expires_at.is_none_or(|t| t > 1_700_000_000))
+    }
+
+    fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {
+        let id = Uuid::parse_str(id_or_username).ok();
+        self.consumers
+            .iter()
+            .find(|c| Some(c.id) == id)
+            .or_else(|| {
+                self.consumers
+                    .iter()
+                    .find(|c| c.username.as_deref() == Some(id_or_username))
+            })
+    }
+}
+
+/// A node's services: shared state, tasks on the test's runtime, counters where given.
+#[derive(Default)]
+pub struct FakeServices {
+    shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+    counters: Option<Arc<dyn ClusterCounters>>,
+}
+
+impl FakeServices {
+    /// A node with a database that counts.
+    pub fn with_counters(counters: Arc<dyn ClusterCounters>) -> Self {
+        FakeServices {
+            counters: Some(counters),
+            ..Self::default()
+        }
+    }
+}
+
+impl Services for FakeServices {
+    fn shared(
+        &self,
+        key: &str,
+        make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>,
+    ) -> Arc<dyn Any + Send + Sync> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.get(key).and_then(Weak::upgrade) {
+            return known;
+        }
+        let made = make();
+        shared.insert(key.to_owned(), Arc::downgrade(&made));
+        made
+    }
+
+    /// Outside a runtime tasks are dropped.
+    fn spawn(&self, task: Task) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(task);
+        }
+    }
+
+    fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {
+        self.counters.clone()
+    }
+}
+
+/// Cluster counters in memory, which can be put out of reach.
+#[derive(Debug, Default)]
+pub struct FakeCounters {
+    totals: Mutex<HashMap<(String, i64), u64>>,
+    away: AtomicBool,
+    calls: AtomicU64,
+}
+
+impl FakeCounters {
+    /// Whether the database is out of reach from now on.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// How often it was asked.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// The sum of all counters.
+    pub fn total(&self) -> u64 {
+        self.totals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .sum()
+    }
+
+    /// The names of all counters.
+    pub fn keys(&self) -> Vec<String> {
+        self.totals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .map(|(k, _)| k.clone())
+            .collect()
+    }
+}
+
+#[async_trait]
+impl ClusterCounters for FakeCounters {
+    async fn add(&self, increments: &[Increment]) -> Result<Vec<u64>, CounterError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.away.load(Ordering::SeqCst) {
+            return Err(CounterError("connection refused".to_owned()));
+        }
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let add = |i: &Increment| {
+            let total = totals.entry((i.key.clone(), i.window)).or_default();
+            *total += i.amount;
+            *total
+        };
+        Ok(increments.iter().map(add).collect())
+    }
+}
