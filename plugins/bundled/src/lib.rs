@@ -1,1 +1,57 @@
-//! Every plugin that comes with Silverback
+//! Every plugin that comes with Silverback. A plugin that is not in this list does not exist for the gateway.
+
+use silverback_plugin::PluginDef;
+
+/// The plugins, by descending priority.
+pub fn all() -> Vec<PluginDef> {
+    vec![
+        PluginDef::of::<silverback_correlation_id::CorrelationId>(),
+        PluginDef::of::<silverback_key_auth::KeyAuth>(),
+        PluginDef::of::<silverback_retry_plugin::Retry>(),
+        PluginDef::of::<silverback_request_termination::RequestTermination>(),
+    ]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let all = all();
+        let names: BTreeSet<_> = all.iter().map(|p| p.name).collect();
+        assert_eq!(names.len(), all.len());
+    }
+
+    #[test]
+    fn priorities_are_those_of_kong_and_no_two_are_equal() {
+        let kong: BTreeMap<String, i32> =
+            serde_json::from_str(include_str!("../testdata/priorities.json")).unwrap();
+        let all = all();
+        for plugin in &all {
+            match kong.get(plugin.name) {
+                Some(priority) => assert_eq!(plugin.priority, *priority, "{}", plugin.name),
+                None => assert!(
+                    !kong.values().any(|p| *p == plugin.priority),
+                    "{}",
+                    plugin.name
+                ),
+            }
+        }
+        assert!(all.windows(2).all(|w| w[0].priority > w[1].priority));
+    }
+
+    #[test]
+    fn entities_are_named_once_and_can_be_looked_up() {
+        let entities: Vec<_> = all().into_iter().flat_map(|p| p.entities).collect();
+        assert_eq!(
+            entities.iter().map(|e| e.name).collect::<Vec<_>>(),
+            ["keyauth_credentials"]
+        );
+        assert_eq!(entities[0].lookup, Some("key"));
+        assert!(entities[0].ttl);
+    }
+}
