@@ -317,7 +317,7 @@ fn key_auth() -> Vec<Named> {
 fn message_or_body(row: &Map<String, Value>) -> Result<(), CustomViolation> {
     let config = &row["config"];
     if !config["message"].is_null()
-        && !(config["body"].is_null() && config["content_type"].is_null())
+        && (!config["body"].is_null() || !config["content_type"].is_null())
     {
         return Err(CustomViolation::Field(
             "config",

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::check::CustomViolation;
+
 /// All violations of one row at once.
 ///
 /// The shape is that of the row: a text per field, an object for a record, an array for a list, with `null` for the elements
@@ -59,6 +61,15 @@ impl Violations {
     /// The body of the answer 400.
     pub fn to_json(&self) -> Value {
         json!({ "message": self.message(), "name": "schema violation", "code": 2, "fields": self.0 })
+    }
+}
+
+impl From<CustomViolation> for Violations {
+    fn from(found: CustomViolation) -> Self {
+        match found {
+            CustomViolation::Entity(text) => Violations::field("@entity", vec![text]),
+            CustomViolation::Field(name, v) => Violations::field(name, v),
+        }
     }
 }
 

@@ -41,14 +41,15 @@ pub(super) fn defaults(row: &mut Row) {
 }
 
 /// A route whose protocols tell no family is not looked at further.
-pub(super) fn gate(row: &Row) -> Result<(), (&'static str, String)> {
-    let unknown = |p: &str| Err(("protocols", format!("unknown type: {p}")));
+pub(super) fn gate(row: &Row) -> Verdict {
+    let refuse = |text: String| Err(CustomViolation::Field("protocols", text.into()));
+    let unknown = |p: &str| refuse(format!("unknown type: {p}"));
     match row.get("protocols") {
-        None | Some(Value::Null) => Err(("protocols", "required field missing".into())),
+        None | Some(Value::Null) => refuse("required field missing".into()),
         _ if Family::of_row(row).is_some() => Ok(()),
         Some(Value::String(one)) => unknown(one),
         Some(Value::Array(many)) => match many.first() {
-            None => Err(("protocols", "length must be at least 1".into())),
+            None => refuse("length must be at least 1".into()),
             Some(first) => first.as_str().map_or(Ok(()), unknown),
         },
         Some(_) => Ok(()),

@@ -7,6 +7,7 @@ use crate::entity::{Catalogue, EntityDef};
 use crate::field::{Field, Kind, Pattern, RecordDef};
 use crate::lua_pattern::is_match;
 use crate::render;
+use crate::violations::Violations;
 
 pub(super) const REQUIRED: &str = "required field missing";
 pub(super) const UNKNOWN: &str = "unknown field";
@@ -362,12 +363,9 @@ fn reference(entity: &str, v: &Value, cx: Cx) -> Result<(), Value> {
         return Ok(());
     }
     if let Some(variant) = &other.variant
-        && let Err((field, text)) = (variant.gate)(map)
+        && let Err(found) = (variant.gate)(map)
     {
-        return Err(Value::Object(Map::from_iter([(
-            field.to_owned(),
-            text.into(),
-        )])));
+        return Err(Value::Object(Violations::from(found).0));
     }
     let wrong = record(&other.record, map, cx, false);
     if wrong.is_empty() {

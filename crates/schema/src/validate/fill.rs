@@ -26,20 +26,20 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    fn from_client(self) -> bool {
+    fn is_clients(self) -> bool {
         matches!(self, Mode::New | Mode::Change)
     }
 }
 
 /// The record with its fields in order and what is unknown behind them; or the violations of its shorthands.
 pub(crate) fn record(def: &RecordDef, mut data: Record, mode: Mode) -> Result<Record, Record> {
-    if mode.from_client() {
+    if mode.is_clients() {
         shorthands(def, &mut data)?;
     }
     let mut out = Record::with_capacity(def.fields.len().max(data.len()));
     for (name, field) in &def.fields {
         let given = data.remove(*name);
-        if field.hidden && given.is_some() && mode.from_client() {
+        if field.hidden && given.is_some() && mode.is_clients() {
             return Err(Record::from_iter([(
                 (*name).to_owned(),
                 check::UNKNOWN.into(),

@@ -826,7 +826,7 @@ fn a_variant_fills_its_defaults_and_may_refuse_the_row() {
             },
             gate: |row| {
                 if row["kind"].is_null() {
-                    Err(("kind", "unknown".into()))
+                    Err(CustomViolation::Field("kind", "unknown".into()))
                 } else {
                     Ok(())
                 }
