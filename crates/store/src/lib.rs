@@ -7,6 +7,7 @@
 //! Not for requests: the data plane never waits for anything in here.
 
 mod cell;
+mod check;
 mod config;
 mod counters;
 mod decode;
@@ -23,6 +24,12 @@ mod tags;
 mod update;
 pub mod watch;
 mod write;
+
+#[cfg(test)]
+mod testpg;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use config::PgConfig;
 pub use counters::{Increment, PgCounters};

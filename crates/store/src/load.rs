@@ -1,5 +1,6 @@
 //! Everything a node serves from, read at one moment.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -7,7 +8,7 @@ use futures::future::BoxFuture;
 use serde_json::Map;
 use silverback_entities as entities;
 use silverback_entities::CredentialRow;
-use tokio_postgres::{Client, Error, Row as PgRow, RowStream, Statement};
+use tokio_postgres::{Client, Error, Row as PgRow, Statement};
 use uuid::Uuid;
 
 use crate::cell::Cell;
@@ -23,9 +24,6 @@ pub(crate) const BEGIN: &str =
 
 /// Where the change log is.
 pub(crate) const HEAD: &str = "select revision, pruned, epoch from config_revision";
-
-/// A statement whose answer is waited for later.
-type Asked<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 /// The longest a full load may take.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
@@ -175,43 +173,52 @@ pub(crate) async fn all(
         }
     }
     // All are asked for at once; Postgres works on the next while this side still reads the last.
-    let streams = in_order(
-        statements
-            .iter()
-            .map(|(_, _, s)| {
-                Box::pin(client.query_raw(s, std::iter::empty::<Cell>())) as Asked<'_, RowStream>
-            })
-            .collect(),
-    )
-    .await;
+    let parts = statements.iter().map(|(t, served, s)| {
+        Box::pin(part(client, t, *served, s)) as BoxFuture<'_, Result<entities::Tables, StoreError>>
+    });
     let mut out = entities::Tables {
         revision,
         ..entities::Tables::default()
     };
-    for ((table, served, _), stream) in statements.iter().zip(streams) {
-        let mut stream = std::pin::pin!(stream?);
-        let credentials = match served {
-            Served::Credential => Some(out.credentials.entry(table.name.to_owned()).or_default()),
-            _ => None,
-        };
-        let mut credentials = credentials;
-        while let Some(row) = stream.try_next().await? {
-            let (id, row) = match read(table, *served, &row) {
-                Ok(r) => r,
-                Err(e) => {
-                    tracing::error!("left out: {e}");
-                    continue;
-                }
-            };
-            match (row, &mut credentials) {
-                (entities::Row::Credential(r), Some(map)) => drop(map.insert(id, Arc::new(r))),
-                (entities::Row::Service(r), _) => drop(out.services.insert(id, Arc::new(r))),
-                (entities::Row::Route(r), _) => drop(out.routes.insert(id, Arc::new(r))),
-                (entities::Row::Consumer(r), _) => drop(out.consumers.insert(id, Arc::new(r))),
-                (entities::Row::Plugin(r), _) => drop(out.plugins.insert(id, Arc::new(r))),
-                (entities::Row::Credential(_), None) => {}
-            }
+    for ((_, served, _), part) in statements.iter().zip(in_order(parts.collect()).await) {
+        let part: entities::Tables = part?;
+        match served {
+            Served::Service => out.services = part.services,
+            Served::Route => out.routes = part.routes,
+            Served::Consumer => out.consumers = part.consumers,
+            Served::Plugin => out.plugins = part.plugins,
+            Served::Credential => out.credentials.extend(part.credentials),
         }
+    }
+    Ok(out)
+}
+
+/// The rows of one table.
+async fn part(
+    client: &Client,
+    table: &Table,
+    served: Served,
+    statement: &Statement,
+) -> Result<entities::Tables, StoreError> {
+    let mut stream = std::pin::pin!(
+        client
+            .query_raw(statement, std::iter::empty::<Cell>())
+            .await?
+    );
+    let mut out = entities::Tables::default();
+    let mut credentials = HashMap::new();
+    while let Some(row) = stream.try_next().await? {
+        match read(table, served, &row) {
+            Ok((id, entities::Row::Credential(r))) => drop(credentials.insert(id, Arc::new(r))),
+            Ok((id, entities::Row::Service(r))) => drop(out.services.insert(id, Arc::new(r))),
+            Ok((id, entities::Row::Route(r))) => drop(out.routes.insert(id, Arc::new(r))),
+            Ok((id, entities::Row::Consumer(r))) => drop(out.consumers.insert(id, Arc::new(r))),
+            Ok((id, entities::Row::Plugin(r))) => drop(out.plugins.insert(id, Arc::new(r))),
+            Err(e) => tracing::error!("left out: {e}"),
+        }
+    }
+    if served == Served::Credential {
+        out.credentials.insert(table.name.to_owned(), credentials);
     }
     Ok(out)
 }
@@ -236,14 +243,15 @@ pub(crate) async fn some(
         statements
             .iter()
             .map(|(_, _, ids, s)| {
-                Box::pin(async move { client.query(s, &[ids]).await }) as Asked<'_, Vec<PgRow>>
+                Box::pin(async move { client.query(s, &[ids]).await })
+                    as BoxFuture<'_, Result<Vec<PgRow>, Error>>
             })
             .collect(),
     )
     .await;
     let mut out = Vec::new();
     for ((table, served, ids, _), answer) in statements.iter().zip(answers) {
-        let mut gone: std::collections::HashSet<Uuid> = ids.iter().copied().collect();
+        let mut gone: HashSet<Uuid> = ids.iter().copied().collect();
         for row in answer? {
             gone.remove(&row.try_get(0)?);
             match read(table, *served, &row) {

@@ -171,7 +171,7 @@ pub(crate) fn plain<'a>(
 }
 
 /// Sends all statements at once, in this order, and then waits for the answers: the driver sends a statement when its future is polled
-/// first, and Postgres answers in the order of sending.
+/// first, and Postgres answers in the order of sending. Each future must read its own answer to the end, or the next never comes.
 pub(crate) async fn in_order<T>(futures: Vec<BoxFuture<'_, T>>) -> Vec<T> {
     let mut futures: Vec<MaybeDone<BoxFuture<'_, T>>> =
         futures.into_iter().map(maybe_done).collect();

@@ -257,7 +257,6 @@ impl Table {
     }
 
     /// The unique constraints: name and fields.
-    #[cfg(test)]
     pub(crate) fn uniques(&self) -> &[(String, Vec<&'static str>)] {
         &self.uniques
     }

@@ -1,0 +1,55 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{def, id_of, revision, service, store};
+use crate::Key;
+
+#[tokio::test]
+async fn writes_at_the_same_time_share_a_transaction() {
+    let store = store().await;
+    let d = def("services");
+    let done =
+        futures::future::join_all((0..50).map(|_| store.insert(&d, service(json!({}))))).await;
+    assert!(done.iter().all(Result::is_ok));
+    let n = revision(&store).await;
+    assert!(n < 10, "{n} transactions");
+    assert_eq!(super::log(&store).await.len(), 50);
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_went_away_is_carried_out_whole() {
+    let store = store().await;
+    let d = def("services");
+    let row = service(json!({"name": "s"}));
+    let gone = tokio::time::timeout(Duration::ZERO, store.insert(&d, row.clone())).await;
+    assert!(gone.is_err());
+    // Writes are carried out in their order, so this one comes after.
+    store.insert(&d, service(json!({}))).await.unwrap();
+    assert_eq!(
+        store.get(&d, &Key::Id(id_of(&row))).await.unwrap(),
+        Some(row)
+    );
+    assert_eq!(super::log(&store).await.len(), 2);
+}
+
+#[test]
+fn a_store_outlives_the_runtime_it_wrote_in() {
+    let rt = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let d = def("services");
+    let first = rt();
+    let store = first.block_on(store());
+    first
+        .block_on(async {
+            tokio::time::timeout(Duration::ZERO, store.insert(&d, service(json!({})))).await
+        })
+        .unwrap_err();
+    drop(first);
+    rt().block_on(store.insert(&d, service(json!({"name": "s"}))))
+        .unwrap();
+}
