@@ -464,3 +464,30 @@ fn config_of_an_unknown_plugin_is_any_record() {
     let def = crate::core("plugins").unwrap();
     assert!(matches!(def.field("config").unwrap().kind, Kind::Abstract));
 }
+
+/// Texts that look like hosts, paths, addresses, patterns and URLs.
+fn any_text() -> impl proptest::strategy::Strategy<Value = String> {
+    "[~a-f0-9:/.%\\[\\]()*?@#;_ \\-é\u{0}]{0,12}"
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_a_core_entity_panic(text in any_text(), url in any_text()) {
+        for def in crate::CORE.iter() {
+            let list = || json!([text]);
+            let mut body: Map<String, Value> =
+                def.record.fields.iter().map(|(n, _)| ((*n).to_owned(), json!(text))).collect();
+            for input in [
+                json!({ "paths": list(), "hosts": list(), "snis": list(), "tags": list(), "sources": [{ "ip": text }] }),
+                json!({ "host": text, "path": text, "protocol": "https" }),
+                json!({ "url": url }),
+                json!({ "headers": { &text: list() }, "protocols": list(), "service": { "name": text } }),
+            ] {
+                let input = input.as_object().unwrap().clone();
+                let _ = complete(def, input.clone(), Op::Insert, NOW).map_err(|e| e.to_json());
+                body.extend(input);
+                let _ = patch(def, &Map::new(), body.clone(), NOW).map_err(|e| e.to_json());
+            }
+        }
+    }
+}
