@@ -76,6 +76,9 @@ impl Plugin for Retry {
             honour_retry_after: config.honour_retry_after,
             budget,
         };
+        Ok(Retry {
+            terms: Arc::new(terms),
+        })
     }
 }
 
