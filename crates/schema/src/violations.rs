@@ -10,7 +10,8 @@ use crate::check::CustomViolation;
 ///
 /// The shape is that of the row: a text per field, an object for a record, an array for a list, with `null` for the elements
 /// that are fine. `@entity`, at any level, is the list of what checks over several fields found.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, thiserror::Error)]
+#[error("{}", self.message())]
 pub struct Violations(pub Map<String, Value>);
 
 impl Violations {
@@ -72,14 +73,6 @@ impl From<CustomViolation> for Violations {
         }
     }
 }
-
-impl std::fmt::Display for Violations {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message())
-    }
-}
-
-impl std::error::Error for Violations {}
 
 fn plain(v: &Value) -> String {
     v.as_str().map_or_else(|| v.to_string(), str::to_owned)
