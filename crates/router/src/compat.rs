@@ -34,7 +34,7 @@ impl Compat {
         if !problems.is_empty() {
             return Err(problems);
         }
-        ranked.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        ranked.sort_unstable_by_key(|(priority, _)| std::cmp::Reverse(*priority));
         let matchers: Vec<Matcher> = ranked.into_iter().map(|(_, m)| m).collect();
         let ranks: Vec<u32> = (0..matchers.len() as u32).collect();
         let index = Index::build(&matchers, &ranks);

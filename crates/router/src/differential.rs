@@ -235,7 +235,7 @@ fn compare(routes: Vec<Route>, asked: &[Asked], flavor: Flavor) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn compatible_finds_what_the_oracle_finds(routes in routes(60), asked in vec(asked(), 1..12)) {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input};
 use foldhash::fast::RandomState;
 
+use crate::literal::Pattern;
 use crate::matcher::{HostKind, Matcher, PathHit, Paths, Query, SniRule, lower};
 use crate::trie::Trie;
 
@@ -158,7 +159,8 @@ impl Bucket {
     }
 }
 
-fn scan(list: &[u32], matchers: &[Matcher], q: &Query<'_>, best: &mut Best) {
+/// Checks matchers one by one, as long as they are better than what was found.
+pub(crate) fn scan(list: &[u32], matchers: &[Matcher], q: &Query<'_>, best: &mut Best) {
     for &rank in list {
         if rank >= best.rank {
             return;
@@ -236,7 +238,7 @@ impl Set {
             Step::Header => at(rank).headers.iter().any(|h| h.patterns.is_empty()),
             Step::Sni => exact_snis(at(rank)).is_some(),
             Step::Method => !at(rank).methods.is_empty(),
-            Step::Needle => needles(at(rank)).is_some(),
+            Step::Needle => patterns_with_needles(at(rank)).is_some(),
         };
         let (mine, rest): (Vec<u32>, Vec<u32>) = ranks.iter().partition(|&&r| keyed(r));
         if mine.len() <= FEW {
@@ -304,9 +306,24 @@ impl Set {
                 }
             }
             Step::Needle => {
+                // Of its literals each expression goes by the one that the fewest others have.
+                let mut shared: HashMap<&[u8], u32, RandomState> = HashMap::default();
+                for needle in mine
+                    .iter()
+                    .filter_map(|&r| patterns_with_needles(at(r)))
+                    .flatten()
+                    .flat_map(|p| &p.needles)
+                {
+                    *shared.entry(needle).or_default() += 1;
+                }
+                let cost = |n: &&[u8]| (shared.get(n).copied(), std::cmp::Reverse(n.len()));
                 let mut map: HashMap<&[u8], Vec<u32>, RandomState> = HashMap::default();
                 for rank in mine {
-                    for needle in needles(at(rank)).into_iter().flatten() {
+                    for pattern in patterns_with_needles(at(rank)).into_iter().flatten() {
+                        let Some(needle) = pattern.needles.iter().map(|n| &**n).min_by_key(cost)
+                        else {
+                            continue;
+                        };
                         let list = map.entry(needle).or_default();
                         if list.last() != Some(&rank) {
                             list.push(rank);
@@ -400,13 +417,10 @@ fn exact_snis(m: &Matcher) -> Option<Vec<&str>> {
         .collect()
 }
 
-/// A needle for each of the regular expressions, if all have one.
-fn needles(m: &Matcher) -> Option<Vec<&[u8]>> {
+/// The regular expressions, if there are any and each has a literal that it cannot match without.
+fn patterns_with_needles(m: &Matcher) -> Option<&[Pattern]> {
     match &m.paths {
-        Paths::Regex(patterns) => patterns
-            .iter()
-            .map(|p| (!p.needle.is_empty()).then_some(&*p.needle))
-            .collect(),
-        Paths::Any | Paths::Plain { .. } => None,
+        Paths::Regex(patterns) if patterns.iter().all(|p| !p.needles.is_empty()) => Some(patterns),
+        _ => None,
     }
 }

@@ -15,8 +15,8 @@ pub(crate) struct Pattern {
     unicode: bool,
     /// Every match starts with this, at the haystack's start.
     pub(crate) prefix: Box<[u8]>,
-    /// Every match contains this; empty when nothing is known.
-    pub(crate) needle: Box<[u8]>,
+    /// Every match contains these, as pieces that do not overlap.
+    pub(crate) needles: Vec<Box<[u8]>>,
     /// `None` inside when the pattern parses but is too large to compile.
     compiled: OnceLock<Option<Regex>>,
 }
@@ -32,13 +32,13 @@ impl Pattern {
             .build()
             .parse(&source)
             .map_err(|e| e.to_string())?;
-        let (prefix, needle) = literals(&hir);
+        let (prefix, needles) = literals(&hir);
         let risky = source.len() > CHECK_SIZE_FROM || source.contains('{');
         let pattern = Pattern {
             source: source.into(),
             unicode,
             prefix: prefix.into(),
-            needle: needle.into(),
+            needles,
             compiled: OnceLock::new(),
         };
         if risky {
@@ -81,8 +81,8 @@ impl Pattern {
     }
 }
 
-/// The literal a match starts with at the text's start, and the longest literal a match contains.
-fn literals(hir: &Hir) -> (Vec<u8>, Vec<u8>) {
+/// The literal a match starts with at the text's start, and the literals a match contains.
+fn literals(hir: &Hir) -> (Vec<u8>, Vec<Box<[u8]>>) {
     let mut parts: Vec<Option<Vec<u8>>> = Vec::new();
     flatten(hir, &mut parts);
     let anchored = matches!(hir.kind(), HirKind::Concat(subs)
@@ -106,10 +106,12 @@ fn literals(hir: &Hir) -> (Vec<u8>, Vec<u8>) {
             }
         }
     }
-    (
-        prefix,
-        runs.into_iter().max_by_key(Vec::len).unwrap_or_default(),
-    )
+    let needles = runs
+        .into_iter()
+        .filter(|r| !r.is_empty())
+        .map(Vec::into_boxed_slice)
+        .collect();
+    (prefix, needles)
 }
 
 /// Literals in order, `None` where anything else may stand. Assertions take no room and are left out.
@@ -129,24 +131,26 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn lit(source: &str, prefix: &str, needle: &str) {
+    fn lit(source: &str, prefix: &str, needles: &[&str]) {
         let p = Pattern::new(source.to_owned(), true).unwrap();
-        assert_eq!(
-            (&*p.prefix, &*p.needle),
-            (prefix.as_bytes(), needle.as_bytes()),
-            "{source}"
-        );
+        assert_eq!(&*p.prefix, prefix.as_bytes(), "{source}");
+        let got: Vec<_> = p
+            .needles
+            .iter()
+            .map(|n| std::str::from_utf8(n).unwrap())
+            .collect();
+        assert_eq!(got, needles, "{source}");
     }
 
     #[test]
-    fn prefix_and_needle_are_what_every_match_contains() {
-        lit(r"^/a/\d+", "/a/", "/a/");
-        lit(r"^/a/\d+/users$", "/a/", "/users");
-        lit(r"^/cap/(?P<v>v\d+)/x", "/cap/v", "/cap/v");
-        lit(r"^/a?b", "/", "b");
-        lit(r"^/a|/bcd", "", "");
-        lit(r"^/(?i)abc", "/", "/");
-        lit(r"(?m)^/abc", "", "/abc");
+    fn prefix_and_needles_are_what_every_match_contains() {
+        lit(r"^/a/\d+", "/a/", &["/a/"]);
+        lit(r"^/a/\d+/users$", "/a/", &["/a/", "/users"]);
+        lit(r"^/cap/(?P<v>v\d+)/x", "/cap/v", &["/cap/v", "/x"]);
+        lit(r"^/a?b", "/", &["/", "b"]);
+        lit(r"^/a|/bcd", "", &[]);
+        lit(r"^/(?i)abc", "/", &["/"]);
+        lit(r"(?m)^/abc", "", &["/abc"]);
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub struct Router {
 #[derive(Debug)]
 enum Inner {
     Compat(Compat),
-    Traditional(Traditional),
+    Traditional(Box<Traditional>),
 }
 
 impl Router {
@@ -102,7 +102,7 @@ impl Router {
     pub fn build(entries: &[Entry], flavor: Flavor) -> Result<Router, Vec<Problem>> {
         let inner = match flavor {
             Flavor::TraditionalCompatible => Inner::Compat(Compat::build(entries)?),
-            Flavor::Traditional => Inner::Traditional(Traditional::build(entries)?),
+            Flavor::Traditional => Inner::Traditional(Box::new(Traditional::build(entries)?)),
         };
         Ok(Router {
             inner,
@@ -210,4 +210,180 @@ pub(crate) fn is_served(entry: &Entry) -> bool {
         || some(&r.snis)
         || r.headers.as_ref().is_some_and(|h| !h.is_empty());
     http && rules && entry.service.as_ref().is_none_or(|s| s.enabled)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::*;
+    use crate::oracle::{entries, header, route, strings};
+
+    const BOTH: [Flavor; 2] = [Flavor::TraditionalCompatible, Flavor::Traditional];
+
+    fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> Request<'a> {
+        Request {
+            method: "GET",
+            host: "a.test",
+            host_port: None,
+            port: 8000,
+            path: path.as_bytes(),
+            headers,
+            sni: None,
+            scheme: "http",
+        }
+    }
+
+    #[test]
+    fn a_bad_regular_expression_is_a_problem_of_its_route() {
+        let entries = entries(vec![
+            route(1, |r| r.paths = strings(&["/fine", "~/bad("])),
+            route(2, |r| r.paths = strings(&["~/fine"])),
+            route(3, |r| r.headers = header("x-a", &["~*["])),
+        ]);
+        for flavor in BOTH {
+            let problems = Router::build(&entries, flavor).unwrap_err();
+            let routes: Vec<Uuid> = problems.iter().map(|p| p.route).collect();
+            assert_eq!(routes, [entries[0].route.id, entries[2].route.id]);
+            assert!(problems[0].what.contains("~/bad("), "{}", problems[0].what);
+        }
+    }
+
+    #[test]
+    fn captures_are_told_by_number_and_by_name() {
+        let entries = entries(vec![
+            route(1, |r| r.paths = strings(&["~/c/(?<ver>v\\d+)/(x)?(.*)$"])),
+            route(2, |r| r.paths = strings(&["~/n/\\d+"])),
+            route(3, |r| r.paths = strings(&["/p"])),
+        ]);
+        for flavor in BOTH {
+            let router = Router::build(&entries, flavor).unwrap();
+            let headers = HeaderMap::new();
+            let captures = |path: &str| {
+                let found = router.find(&get(path, &headers)).unwrap();
+                router.captures(&found, path.as_bytes())
+            };
+            let text = |s: &str| Some(s.to_owned());
+            assert_eq!(
+                captures("/c/v2/rest/of"),
+                Some(Captures {
+                    numbered: vec![text("/c/v2/rest/of"), text("v2"), None, text("rest/of")],
+                    named: vec![("ver".to_owned(), "v2".to_owned())],
+                })
+            );
+            assert_eq!(captures("/n/1"), None);
+            assert_eq!(captures("/p"), None);
+        }
+    }
+
+    #[test]
+    fn routes_for_streams_and_of_disabled_services_are_left_out() {
+        let headers = HeaderMap::new();
+        let service = serde_json::json!({
+            "id": Uuid::nil(), "created_at": 0, "updated_at": 0, "protocol": "http", "host": "up.test", "port": 80, "enabled": false,
+        });
+        let service: Service = serde_json::from_value(service).unwrap();
+        let mut all = entries(vec![
+            route(1, |r| r.paths = strings(&["/"])),
+            route(2, |r| {
+                r.snis = strings(&["a.test"]);
+                r.protocols = vec![Protocol::Tls];
+            }),
+            route(3, |_| {}),
+        ]);
+        for flavor in BOTH {
+            assert_eq!(
+                Router::build(&all, flavor)
+                    .unwrap()
+                    .find(&get("/", &headers))
+                    .map(|m| m.entry),
+                Some(0)
+            );
+        }
+        all[0].service = Some(Arc::new(service));
+        for flavor in BOTH {
+            assert_eq!(
+                Router::build(&all, flavor)
+                    .unwrap()
+                    .find(&get("/", &headers)),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn an_https_only_route_is_found_in_clear_text_and_says_so() {
+        let entries = entries(vec![route(1, |r| {
+            r.paths = strings(&["/"]);
+            r.protocols = vec![Protocol::Https];
+        })]);
+        let headers = HeaderMap::new();
+        for flavor in BOTH {
+            let router = Router::build(&entries, flavor).unwrap();
+            assert!(router.find(&get("/", &headers)).unwrap().needs_https);
+            let tls = Request {
+                scheme: "https",
+                ..get("/", &headers)
+            };
+            assert!(!router.find(&tls).unwrap().needs_https);
+        }
+    }
+
+    #[test]
+    fn a_header_sent_with_underscores_matches_dashes_in_the_compatible_flavour_only() {
+        let entries = entries(vec![route(1, |r| r.headers = header("X-Tenant", &["One"]))]);
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            HeaderName::from_static("x_tenant"),
+            HeaderValue::from_static("oNe"),
+        );
+        let found = BOTH.map(|f| {
+            Router::build(&entries, f)
+                .unwrap()
+                .find(&get("/", &headers))
+                .is_some()
+        });
+        assert_eq!(found, [true, false]);
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_finds_nothing_once_any_route_has_paths() {
+        let mut routes = vec![route(1, |r| r.hosts = strings(&["a.test"]))];
+        let headers = HeaderMap::new();
+        let req = Request {
+            path: b"/\xff",
+            ..get("/", &headers)
+        };
+        let found = |routes: &[Route]| {
+            Router::build(&entries(routes.to_vec()), Flavor::TraditionalCompatible)
+                .unwrap()
+                .find(&req)
+        };
+        assert!(found(&routes).is_some());
+        routes.push(route(2, |r| r.paths = strings(&["/other"])));
+        assert!(found(&routes).is_none());
+    }
+
+    #[test]
+    fn warming_compiles_what_was_only_parsed() {
+        let entries = entries(vec![route(1, |r| r.paths = strings(&["~/a/\\d+"]))]);
+        let router = Router::build(&entries, Flavor::TraditionalCompatible).unwrap();
+        router.warm();
+        let headers = HeaderMap::new();
+        assert_eq!(
+            router
+                .find(&get("/a/12/x", &headers))
+                .unwrap()
+                .matched_path(b"/a/12/x"),
+            Some(&b"/a/12"[..])
+        );
+    }
+
+    #[test]
+    fn a_router_can_be_built_on_one_thread_and_read_on_others() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Router>();
+    }
 }

@@ -12,7 +12,7 @@ use silverback_entities::Route;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::index::{Best, Index};
+use crate::index::{Best, Index, scan};
 use crate::matcher::{HeaderRule, HostKind, HostRule, Matcher, Paths, Query};
 use crate::request::Flavor;
 use crate::router::{Entry, Problem, is_served};
@@ -24,7 +24,37 @@ const URI: u8 = 0x04;
 const METHOD: u8 = 0x02;
 const SNI: u8 = 0x01;
 
-type Lists<K> = HashMap<K, Vec<u32>, RandomState>;
+type Lists<K> = HashMap<K, Group, RandomState>;
+
+/// Groups up to this long are checked one by one.
+const FEW: usize = 16;
+
+/// Routes of a category that share one host, path or the like, in order.
+#[derive(Debug, Default)]
+struct Group {
+    ranks: Vec<u32>,
+    index: Option<Index>,
+}
+
+impl Group {
+    fn find(&self, matchers: &[Matcher], q: &Query<'_>) -> Best {
+        let mut best = Best::NONE;
+        match &self.index {
+            Some(index) => index.find(matchers, q, &mut best),
+            None => scan(&self.ranks, matchers, q, &mut best),
+        }
+        best
+    }
+}
+
+/// Gives an index to the long ones among the groups. One as long as the category needs none: the category has it.
+fn index_groups<K>(groups: &mut Lists<K>, matchers: &[Matcher], category: usize) {
+    for group in groups.values_mut() {
+        if group.ranks.len() > FEW && group.ranks.len() < category {
+            group.index = Some(Index::build(matchers, &group.ranks));
+        }
+    }
+}
 
 /// What routes of a category are ordered by, the best first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +96,8 @@ impl Order {
 #[derive(Debug, Default)]
 struct Category {
     bits: u8,
+    /// Number of routes.
+    size: usize,
     index: Index,
     by_host: Lists<Box<[u8]>>,
     by_header: Lists<Box<str>>,
@@ -83,6 +115,9 @@ struct Hits<'r> {
     uri: Option<&'r str>,
 }
 
+/// A wildcard host: its place in the order, its meaning, and as it was written.
+type Wildcard = (u32, HostRule, Box<str>);
+
 #[derive(Debug)]
 pub(crate) struct Traditional {
     pub(crate) matchers: Vec<Matcher>,
@@ -90,8 +125,8 @@ pub(crate) struct Traditional {
     categories: Vec<Category>,
     /// Plain hosts with the ports they are asked for with; `None` is any.
     plain_hosts: HashMap<Box<str>, Vec<Option<u16>>, RandomState>,
-    /// Wildcard hosts by their text, each with its place in the order and as it was written.
-    wildcards: HashMap<Box<str>, Vec<(u32, HostRule, Box<str>)>, RandomState>,
+    /// By their text.
+    wildcards: HashMap<Box<str>, Vec<Wildcard>, RandomState>,
     /// Names of headers that any route has rules for, with such a rule, the name of the best route first.
     headers: Vec<(Box<str>, u32, usize)>,
     /// Regular expressions of paths in order, as matchers of their own.
@@ -139,8 +174,7 @@ impl Traditional {
         let mut matchers = Vec::with_capacity(ranked.len());
         let mut categories: BTreeMap<u8, (Category, Vec<u32>)> = BTreeMap::new();
         let mut plain_hosts: HashMap<Box<str>, Vec<Option<u16>>, RandomState> = HashMap::default();
-        let mut wildcards: HashMap<Box<str>, Vec<(u32, HostRule, Box<str>)>, RandomState> =
-            HashMap::default();
+        let mut wildcards: HashMap<Box<str>, Vec<Wildcard>, RandomState> = HashMap::default();
         let mut wildcard_count = 0;
         let mut headers: Vec<(Box<str>, u32, usize)> = Vec::new();
         let (mut regexes, mut regex_texts) = (Vec::new(), Vec::new());
@@ -211,6 +245,12 @@ impl Traditional {
             .into_values()
             .map(|(mut c, ranks)| {
                 c.index = Index::build(&matchers, &ranks);
+                c.size = ranks.len();
+                index_groups(&mut c.by_host, &matchers, c.size);
+                index_groups(&mut c.by_header, &matchers, c.size);
+                index_groups(&mut c.by_uri, &matchers, c.size);
+                index_groups(&mut c.by_method, &matchers, c.size);
+                index_groups(&mut c.by_sni, &matchers, c.size);
                 c
             })
             .collect();
@@ -243,9 +283,10 @@ impl Traditional {
             .position(|c| c.bits == hits.bits)
             .unwrap_or(0);
         for category in &self.categories[start..] {
-            for &rank in category.likely(q, &hits) {
-                if let Some(hit) = self.matchers[rank as usize].check(q) {
-                    return Best { rank, hit };
+            if let Some(group) = category.likely(q, &hits) {
+                let best = group.find(&self.matchers, q);
+                if best.rank != Best::NONE.rank {
+                    return best;
                 }
             }
             let mut best = Best::NONE;
@@ -305,7 +346,7 @@ impl Traditional {
             return None;
         }
         let host = q.req.host;
-        let mut best: Option<&(u32, HostRule, Box<str>)> = None;
+        let mut best: Option<&Wildcard> = None;
         for dot in memchr::memchr_iter(b'.', host.as_bytes()) {
             for text in [&host[dot..], &host[..=dot]] {
                 for w in self.wildcards.get(text).into_iter().flatten() {
@@ -321,11 +362,11 @@ impl Traditional {
 
 impl Category {
     /// The shortest of the lists that the hits lead to; but by a header, if there is one.
-    fn likely<'s>(&'s self, q: &Query<'_>, hits: &Hits<'_>) -> &'s [u32] {
-        let mut likely: Option<&'s Vec<u32>> = None;
-        let mut take = |list: Option<&'s Vec<u32>>| {
+    fn likely<'s>(&'s self, q: &Query<'_>, hits: &Hits<'_>) -> Option<&'s Group> {
+        let mut likely: Option<&'s Group> = None;
+        let mut take = |list: Option<&'s Group>| {
             if let Some(list) = list
-                && likely.is_none_or(|l| list.len() < l.len())
+                && likely.is_none_or(|l| list.ranks.len() < l.ranks.len())
             {
                 likely = Some(list);
             }
@@ -339,7 +380,7 @@ impl Category {
         if self.bits & HEADER != 0
             && let Some(list) = hits.header.and_then(|name| self.by_header.get(name))
         {
-            return list;
+            return self.worthwhile(list);
         }
         if self.bits & URI != 0 {
             take(hits.uri.and_then(|text| self.by_uri.get(text)));
@@ -350,7 +391,12 @@ impl Category {
         if self.bits & SNI != 0 {
             take(q.req.sni.and_then(|sni| self.by_sni.get(sni)));
         }
-        likely.map_or(&[], Vec::as_slice)
+        likely.and_then(|group| self.worthwhile(group))
+    }
+
+    /// A group of all routes would be looked through twice.
+    fn worthwhile<'s>(&self, group: &'s Group) -> Option<&'s Group> {
+        (group.ranks.len() < self.size).then_some(group)
     }
 }
 
@@ -368,9 +414,9 @@ where
     K: ?Sized + std::hash::Hash + Eq,
     Q: Into<Box<K>>,
 {
-    let list = map.entry(key.into()).or_default();
-    if list.last() != Some(&rank) {
-        list.push(rank);
+    let ranks = &mut map.entry(key.into()).or_default().ranks;
+    if ranks.last() != Some(&rank) {
+        ranks.push(rank);
     }
 }
 
