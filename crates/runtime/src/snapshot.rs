@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use silverback_balancer::Pool;
-use silverback_entities::{Route, Service};
+use silverback_entities::{Protocol, Route, Service};
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::Budgets;
 use silverback_router::Router;
@@ -73,6 +73,13 @@ pub struct ServiceRuntime {
     pub retries: u32,
     /// Where its retries are counted.
     pub metrics: Arc<ServiceMetrics>,
+}
+
+impl ServiceRuntime {
+    /// Whether gRPC, and so HTTP/2, is spoken with the upstream.
+    pub fn grpc(&self) -> bool {
+        matches!(self.service.protocol, Protocol::Grpc | Protocol::Grpcs)
+    }
 }
 
 /// The snapshot a node serves from now.

@@ -1,0 +1,160 @@
+//! The end of a request: its log line, its metrics, the plugins' `log`. Exactly once per request.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Version, header};
+use pingora_core::{Error, ErrorSource};
+use pingora_proxy::Session;
+use silverback_plugin::{LogCtx, Phases};
+use silverback_telemetry::{AccessRecord, RequestOutcome, Source};
+
+use crate::exchange::{Exchange, view};
+
+/// nginx' status for a client that did not wait.
+const CLIENT_CLOSED: u16 = 499;
+
+/// Counts and logs a request that has ended.
+pub(crate) fn finish(session: &Session, error: Option<&Error>, x: &mut Exchange) {
+    if std::mem::replace(&mut x.logged, true) {
+        return;
+    }
+    let written = session.response_written();
+    x.facts.status = match written {
+        Some(head) if !head.status.is_informational() || head.status.as_u16() == 101 => head.status.as_u16(),
+        _ if error.is_none_or(|e| *e.esource() == ErrorSource::Downstream) => CLIENT_CLOSED,
+        _ => 500,
+    };
+    x.facts.response_bytes = session.body_bytes_sent() as u64;
+    x.facts.request_bytes = session.body_bytes_read() as u64;
+    count(session, x);
+    let client = session.req_header();
+    let route = x.route();
+    if x.chain().has(Phases::LOG) {
+        let ctx = LogCtx {
+            request: view(client, client.raw_path()),
+            facts: &x.facts,
+            response_headers: written.map(|w| &w.headers),
+            route: route.map(|r| &r.info),
+            service: x.service().map(|s| &s.info),
+        };
+        x.chain().log(&x.picks, &ctx);
+    }
+    if x.shared.access_log.enabled() {
+        access(session, x);
+    }
+}
+
+fn count(session: &Session, x: &Exchange) {
+    let Some(route) = x.route() else { return };
+    let f = &x.facts;
+    let collect = route.metrics.collect();
+    let (mut request_us, mut upstream_us, mut kong_us) = (0, None, 0);
+    if collect.latency {
+        request_us = micros(f.started.elapsed());
+        upstream_us = waiting(x).map(micros);
+        kong_us = request_us.saturating_sub(upstream_us.unwrap_or(0));
+    }
+    let (mut ingress_bytes, mut egress_bytes) = (0, 0);
+    if collect.bandwidth {
+        ingress_bytes = session.to_h1_raw().len() as u64 + f.request_bytes;
+        let head = session.response_written().map_or(0, |h| {
+            h.headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum::<usize>() + "HTTP/1.1 200 OK\r\n\r\n".len()
+        });
+        egress_bytes = head as u64 + f.response_bytes;
+    }
+    route.metrics.record(&RequestOutcome {
+        code: f.status,
+        source: if f.local_response { Source::Kong } else { Source::Service },
+        request_us,
+        upstream_us,
+        kong_us,
+        ingress_bytes,
+        egress_bytes,
+        consumer: f.consumer.as_ref().and_then(|c| c.username.as_deref()),
+    });
+}
+
+fn access(session: &Session, x: &Exchange) {
+    let client = session.req_header();
+    let f = &x.facts;
+    let get = |name| client.headers.get(name).map(HeaderValue::as_bytes);
+    let route = x.route();
+    let mut upstream = String::new();
+    if let Some(last) = f.attempts.last() {
+        // A String takes anything.
+        let _ = write!(upstream, "{}", last.target);
+    }
+    let (mut route_id, mut service_id) = ([0; 36], [0; 36]);
+    let record = AccessRecord {
+        remote_addr: Some(f.client_ip),
+        remote_user: None,
+        method: client.method.as_str().as_bytes(),
+        target: client.raw_path(),
+        protocol: match client.version {
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        },
+        status: f.status,
+        body_bytes_sent: f.response_bytes,
+        referer: get(header::REFERER),
+        user_agent: get(header::USER_AGENT),
+        request_id: f.request_id(),
+        host: get(header::HOST),
+        route: route.map(|r| match &r.info.name {
+            Some(name) => name.as_str(),
+            None => r.info.id.as_hyphenated().encode_lower(&mut route_id),
+        }),
+        service: x.service().map(|s| match &s.info.name {
+            Some(name) => name.as_str(),
+            None => s.info.id.as_hyphenated().encode_lower(&mut service_id),
+        }),
+        consumer: f.consumer.as_ref().and_then(|c| c.username.as_deref()),
+        upstream: f.attempts.last().map(|_| upstream.as_str()),
+        attempts: u32::try_from(f.attempts.len()).unwrap_or(u32::MAX),
+        request_us: micros(f.started.elapsed()),
+        upstream_us: waiting(x).map(micros),
+    };
+    x.shared.access_log.log(&record);
+}
+
+/// A request whose end nobody saw: what is known is logged.
+pub(crate) fn abandoned(x: &mut Exchange) {
+    x.logged = true;
+    x.facts.status = 500;
+    if !std::thread::panicking() {
+        return;
+    }
+    tracing::error!(request_id = x.facts.request_id(), "request ended by a panic");
+    if let Some(route) = x.route() {
+        route.metrics.record(&RequestOutcome {
+            code: 500,
+            source: Source::Kong,
+            request_us: micros(x.facts.started.elapsed()),
+            upstream_us: None,
+            kong_us: 0,
+            ingress_bytes: 0,
+            egress_bytes: 0,
+            consumer: None,
+        });
+    }
+    if x.shared.access_log.enabled() {
+        x.shared.access_log.log(&AccessRecord {
+            remote_addr: Some(x.facts.client_ip),
+            status: 500,
+            request_id: x.facts.request_id(),
+            request_us: micros(x.facts.started.elapsed()),
+            ..AccessRecord::default()
+        });
+    }
+}
+
+fn waiting(x: &Exchange) -> Option<Duration> {
+    let from = x.facts.proxied?;
+    Some(x.facts.upstream_header.unwrap_or_else(Instant::now).saturating_duration_since(from))
+}
+
+fn micros(d: Duration) -> u64 {
+    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}

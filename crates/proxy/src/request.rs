@@ -1,0 +1,266 @@
+//! From the request's head to the decision whether it goes upstream: rewrite, routing, access. Learnt from the `rewrite` and
+//! `access` phases in `kong/init.lua` and `kong/runloop/handler.lua`.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, Version, header};
+use pingora_core::Result;
+use pingora_proxy::Session;
+use silverback_plugin::context::BodySource;
+use silverback_plugin::{AccessCtx, HeaderKey, Phases, Response};
+use silverback_router::{
+    ProtocolVerdict, Request, forwarded_prefix, normalize_path, protocol_verdict, split_host_port, strip_query,
+    upstream_path,
+};
+use silverback_runtime::Outcome;
+
+use crate::body::{Body, Left, NoBody};
+use crate::exchange::{Exchange, authority, moment, view};
+use crate::framing::{valid_host, valid_path};
+use crate::names::{FORWARDED_HOST, FORWARDED_PROTO, GRPC_ATTEMPTS, KONG_DEBUG, RETRY_ATTEMPT};
+use crate::respond::{Origin, handled, redirect, respond};
+use crate::tls::ServerName;
+use crate::upstream_headers::plain_host;
+
+/// Runs a request up to the point where it goes upstream. Answers whether a response was sent instead.
+pub(crate) async fn handle(session: &mut Session, x: &mut Exchange) -> Result<bool> {
+    meet(session, x);
+    if let Some(refusal) = examine(session, x) {
+        return answer(session, x, refusal).await;
+    }
+    if x.snapshot.global.has(Phases::REWRITE)
+        && let Some(response) = phase(session, x, true).await
+    {
+        return answer(session, x, response).await;
+    }
+    if let Err(response) = find_route(session, x) {
+        return answer(session, x, response).await;
+    }
+    if !x.chain().is_empty()
+        && let Some(response) = phase(session, x, false).await
+    {
+        return answer(session, x, response).await;
+    }
+    if let Some(response) = before_proxying(x) {
+        return answer(session, x, response).await;
+    }
+    let client = session.req_header();
+    if client.version == Version::HTTP_11
+        && client.headers.get(header::EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        && !session.is_body_done()
+    {
+        session.write_continue_response().await?;
+    }
+    Ok(false)
+}
+
+async fn answer(session: &mut Session, x: &mut Exchange, response: Response) -> Result<bool> {
+    respond(session, x, response, Origin::Gateway).await?;
+    Ok(true)
+}
+
+/// Notes who calls, and over what.
+fn meet(session: &Session, x: &mut Exchange) {
+    let inet = |a: Option<&pingora_core::protocols::l4::socket::SocketAddr>| a.and_then(|a| a.as_inet().copied());
+    if let Some(peer) = inet(session.client_addr()) {
+        x.facts.peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    }
+    if let Some(local) = inet(session.server_addr()) {
+        x.facts.port = local.port();
+    }
+    if session.digest().is_some_and(|d| d.ssl_digest.is_some()) {
+        x.facts.scheme = "https";
+    }
+    let headers = &session.req_header().headers;
+    (x.facts.client_ip, x.trusted) = x.shared.config.real_ip.find(x.facts.peer.ip(), headers);
+    x.debug = x.shared.config.debug_header && headers.get(&KONG_DEBUG).is_some_and(|v| v == "1");
+}
+
+/// What is refused before anything else. HTTP/1 heads were judged before they were parsed; HTTP/2's are judged here.
+fn examine(session: &Session, x: &Exchange) -> Option<Response> {
+    let client = session.req_header();
+    if client.version == Version::HTTP_2 {
+        if client.method == Method::TRACE {
+            return Some(handled(session, x, 405));
+        }
+        if !valid_host(authority(client).as_bytes()) || !valid_path(client.raw_path()) {
+            return Some(handled(session, x, 400));
+        }
+    }
+    let most = x.shared.config.client_max_body_size;
+    if most > 0 {
+        let length = client.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|l| l > most) {
+            return Some(handled(session, x, 413));
+        }
+    }
+    None
+}
+
+/// Finds the route, checks the protocol, and notes what goes upstream.
+fn find_route(session: &Session, x: &mut Exchange) -> Result<(), Response> {
+    let client = session.req_header();
+    let target = client.raw_path();
+    let raw_path = strip_query(target);
+    let path = normalize_path(raw_path);
+    let (host, host_port) = split_host_port(authority(client));
+    let content_type = client.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let http2 = client.version == Version::HTTP_2;
+    let tls = x.facts.scheme == "https";
+    let grpc = http2 && content_type.is_some_and(|t| t.starts_with(b"application/grpc"));
+    let digest = session.digest().and_then(|d| d.ssl_digest.as_ref());
+    let found = x.snapshot.router.find(&Request {
+        method: client.method.as_str(),
+        host,
+        host_port,
+        port: x.facts.port,
+        path: &path,
+        headers: &client.headers,
+        sni: digest.and_then(|d| d.extension.get::<ServerName>()).map(|n| &*n.0),
+        scheme: match (tls, grpc) {
+            (true, true) => "grpcs",
+            (true, false) => "https",
+            (false, true) => "grpc",
+            (false, false) => "http",
+        },
+    });
+    let Some(found) = found else {
+        return Err(Response::error(StatusCode::NOT_FOUND, "no Route matched with those values"));
+    };
+    x.route = Some(found.entry);
+    let snapshot = x.snapshot.clone();
+    let route = &snapshot.routes[found.entry];
+    let forwarded_proto = if x.trusted { client.headers.get(&FORWARDED_PROTO).and_then(|v| v.to_str().ok()) } else { None };
+    match protocol_verdict(&route.route, forwarded_proto.unwrap_or(x.facts.scheme), http2, content_type) {
+        ProtocolVerdict::Fine => {}
+        verdict => return Err(wrong_protocol(verdict, client, x.trusted)),
+    }
+    let Some(service) = &route.service else {
+        return Err(Response::error(StatusCode::SERVICE_UNAVAILABLE, "no Service found with those values"));
+    };
+    let upstream = upstream_path(&route.route, service.service.path.as_deref(), &found, &path);
+    let query = &target[raw_path.len()..];
+    if upstream.as_bytes() != raw_path {
+        x.target = Some(Bytes::from([upstream.as_bytes(), query].concat()));
+    }
+    x.prefix = forwarded_prefix(&route.route, &found, &path).map(Bytes::copy_from_slice);
+    Ok(())
+}
+
+fn wrong_protocol(verdict: ProtocolVerdict, client: &Parts, trusted: bool) -> Response {
+    let upgrade = |to: &'static str| (HeaderKey::from_static("Upgrade"), HeaderValue::from_static(to));
+    let connection = || (HeaderKey::from_static("Connection"), HeaderValue::from_static("Upgrade"));
+    let asking = |text: &'static str, to: &'static str| {
+        let mut r = Response::error(StatusCode::UPGRADE_REQUIRED, text);
+        r.headers.extend([connection(), upgrade(to)]);
+        r
+    };
+    match verdict {
+        ProtocolVerdict::Fine | ProtocolVerdict::NeedsHttps { status: 426 } => {
+            asking("Please use HTTPS protocol", "TLS/1.2, HTTP/1.1")
+        }
+        ProtocolVerdict::NeedsHttps { status } => {
+            let host = if trusted { client.headers.get(&FORWARDED_HOST).and_then(|v| v.to_str().ok()) } else { None };
+            let host = host.map_or_else(|| plain_host(authority(client)), std::borrow::Cow::Borrowed);
+            let target = client.uri.path_and_query().map_or("/", |p| p.as_str());
+            let location = HeaderValue::from_str(&["https://", &host, target].concat());
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
+            redirect(status, location.unwrap_or(HeaderValue::from_static("https://")))
+        }
+        ProtocolVerdict::NeedsHttp2 => asking("Please use HTTP2 protocol", "HTTP/2"),
+        ProtocolVerdict::NotGrpc => {
+            Response::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Non-gRPC request matched gRPC route")
+        }
+        ProtocolVerdict::NeedsGrpcTls => {
+            let set = |k, v| (HeaderKey::from_static(k), HeaderValue::from_static(v));
+            let mut r = Response::empty(StatusCode::OK);
+            r.headers.extend([
+                set("Content-Type", "application/grpc"),
+                set("grpc-status", "1"),
+                set("grpc-message", "gRPC request matched gRPCs route"),
+            ]);
+            r
+        }
+    }
+}
+
+/// Runs `rewrite` or `access`; answers the response of a plugin that made one.
+async fn phase(session: &mut Session, x: &mut Exchange, rewrite: bool) -> Option<Response> {
+    let outcome = if session.is_body_empty() {
+        let client = session.req_header();
+        run(client, client.raw_path(), x, &mut NoBody, rewrite).await
+    } else {
+        // The body is read through the session, so the head cannot be borrowed from it meanwhile.
+        let parts = session.req_header().as_owned_parts();
+        let target = session.req_header().raw_path().to_vec();
+        let mut body = Body::new(session);
+        let outcome = Box::pin(run(&parts, &target, x, &mut body, rewrite)).await;
+        match (body.finish().await, &outcome) {
+            (Left::Intact, _) => {}
+            (Left::Preset(body), _) => _ = x.edits.body.get_or_insert(body),
+            (Left::Lost, Outcome::Next) => {
+                session.set_keepalive(None);
+                return Some(handled(session, x, 413));
+            }
+            (Left::Lost, _) => session.set_keepalive(None),
+        }
+        outcome
+    };
+    match outcome {
+        Outcome::Next => None,
+        Outcome::Exit(response) => Some(response),
+        Outcome::Failed(plugin, text) => {
+            tracing::error!(plugin, request_id = x.facts.request_id(), "{text}");
+            Some(unexpected())
+        }
+    }
+}
+
+/// The answer when something broke that should not have.
+pub(crate) fn unexpected() -> Response {
+    Response::error(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred")
+}
+
+async fn run(parts: &Parts, target: &[u8], x: &mut Exchange, body: &mut dyn BodySource, rewrite: bool) -> Outcome {
+    let Exchange { snapshot, route, picks, facts, edits, .. } = x;
+    let route = route.map(|r| &snapshot.routes[r]);
+    let mut ctx = AccessCtx {
+        request: view(parts, target),
+        facts,
+        upstream: edits,
+        directory: &snapshot.directory,
+        route: route.map(|r| &r.info),
+        service: route.and_then(|r| r.service.as_ref()).map(|s| &s.info),
+        body,
+    };
+    match route {
+        Some(r) if !rewrite => r.chain.access(picks, &mut ctx).await,
+        _ => snapshot.global.rewrite(&mut ctx).await,
+    }
+}
+
+/// A request that comes as somebody else's retry pays before it is sent.
+fn before_proxying(x: &mut Exchange) -> Option<Response> {
+    let tries = x.tries?;
+    let decision = tries.admit(&x.route()?.budgets, moment())?;
+    if matches!(decision, silverback_retry::Decision::Retry { .. }) {
+        return None;
+    }
+    x.exhausted = true;
+    if let Some(service) = x.service() {
+        service.metrics.retry(silverback_telemetry::RetryOutcome::DeniedBudget);
+    }
+    Some(Response::error(StatusCode::SERVICE_UNAVAILABLE, crate::errors::text_of(503)))
+}
+
+/// How many attempts were made at a request before it came here; only trusted peers are asked.
+pub(crate) fn previous_attempts(session: &Session, x: &Exchange) -> u32 {
+    if !x.trusted {
+        return 0;
+    }
+    let headers = &session.req_header().headers;
+    let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+    silverback_retry::previous_attempts(text(&RETRY_ATTEMPT), text(&GRPC_ATTEMPTS))
+}

@@ -1,0 +1,176 @@
+//! Heads of responses: what the gateway adds and takes away. Learnt from `header_filter` in `kong/runloop/handler.lua`.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use silverback_plugin::{HeaderKey, ResponseHead};
+
+use crate::exchange::Exchange;
+use crate::names::*;
+use crate::upstream_headers::joined;
+
+/// Adjusts the upstream's response.
+pub(crate) fn proxied(resp: &mut ResponseHeader, client: &RequestHeader, x: &Exchange) -> Result<()> {
+    strip_hop_by_hop(resp, client);
+    let config = &x.shared.config.headers;
+    if config.upstream_status {
+        resp.insert_header(W_UPSTREAM_STATUS, number(resp.status.as_u16()))?;
+    }
+    latencies(resp, x)?;
+    if config.via {
+        let via = match resp.headers.get(header::VIA) {
+            Some(before) => joined(before, &VIA_1)?,
+            None => VIA_1,
+        };
+        resp.insert_header(W_VIA, via)?;
+    }
+    if config.server && !resp.headers.contains_key(header::SERVER) {
+        resp.insert_header(W_SERVER, SERVER)?;
+    }
+    request_id(resp, x)
+}
+
+/// Adds what the gateway's own responses carry. With `asked` the upstream was turned to and failed.
+pub(crate) fn local(resp: &mut ResponseHeader, x: &Exchange, asked: bool) -> Result<()> {
+    let config = &x.shared.config.headers;
+    if asked {
+        latencies(resp, x)?;
+        if config.via {
+            resp.insert_header(W_VIA, VIA_1)?;
+        }
+    } else if config.response_latency {
+        resp.insert_header(W_RESPONSE_LATENCY, number(millis(x.facts.started.elapsed())))?;
+    }
+    if config.server {
+        resp.insert_header(W_SERVER, SERVER)?;
+    }
+    request_id(resp, x)
+}
+
+fn request_id(resp: &mut ResponseHeader, x: &Exchange) -> Result<()> {
+    if x.shared.config.headers.request_id
+        && let Ok(id) = HeaderValue::from_bytes(&x.facts.request_id)
+    {
+        resp.insert_header(W_REQUEST_ID, id)?;
+    }
+    if x.exhausted && x.debug {
+        resp.insert_header(W_RETRY_BUDGET, HeaderValue::from_static("exhausted"))?;
+    }
+    Ok(())
+}
+
+fn latencies(resp: &mut ResponseHeader, x: &Exchange) -> Result<()> {
+    let config = &x.shared.config.headers;
+    let f = &x.facts;
+    let Some(proxied) = f.proxied else { return Ok(()) };
+    if config.upstream_latency {
+        let until = f.upstream_header.unwrap_or_else(Instant::now);
+        resp.insert_header(W_UPSTREAM_LATENCY, number(millis(until.saturating_duration_since(proxied))))?;
+    }
+    if config.proxy_latency {
+        resp.insert_header(W_PROXY_LATENCY, number(millis(proxied.saturating_duration_since(f.started))))?;
+    }
+    Ok(())
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn strip_hop_by_hop(resp: &mut ResponseHeader, client: &RequestHeader) {
+    if let Some(named) = resp.headers.get(header::CONNECTION)
+        && !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade" | b"Upgrade")
+    {
+        let named = named.clone();
+        for token in named.as_bytes().split(|b| *b == b',') {
+            if let Ok(name) = HeaderName::from_bytes(token.trim_ascii())
+                && !matches!(
+                    name,
+                    header::CONNECTION | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::UPGRADE
+                )
+            {
+                resp.remove_header(&name);
+            }
+        }
+    }
+    if resp.status != StatusCode::SWITCHING_PROTOCOLS && resp.headers.contains_key(header::UPGRADE) {
+        resp.remove_header(&header::UPGRADE);
+    }
+    for name in [&H_KEEP_ALIVE, &PROXY_CONNECTION] {
+        if resp.headers.contains_key(name) {
+            resp.remove_header(name);
+        }
+    }
+    if resp.headers.contains_key(header::TRAILER) {
+        let asked = client.headers.get(header::TE).is_some_and(|te| {
+            te.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii() == b"trailers")
+        });
+        if !asked {
+            resp.remove_header(&header::TRAILER);
+        }
+    }
+}
+
+/// A plugin took the length away: the body must be delimited in another way.
+pub(crate) fn reframe(resp: &mut ResponseHeader, client: &RequestHeader) -> Result<()> {
+    let bodyless = client.method == http::Method::HEAD
+        || resp.status.is_informational()
+        || matches!(resp.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let framed = resp.headers.contains_key(header::CONTENT_LENGTH) || resp.headers.contains_key(header::TRANSFER_ENCODING);
+    if !bodyless && !framed && client.version == Version::HTTP_11 {
+        resp.set_version(Version::HTTP_11);
+        resp.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    }
+    Ok(())
+}
+
+/// A response's head as plugins see it.
+pub(crate) struct HeadView<'a>(pub(crate) &'a mut ResponseHeader);
+
+impl ResponseHead for HeadView<'_> {
+    fn status(&self) -> StatusCode {
+        self.0.status
+    }
+    fn set_status(&mut self, status: StatusCode) {
+        // Cannot fail for a status that is one already.
+        let _ = self.0.set_status(status);
+    }
+    fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+    fn set(&mut self, key: &HeaderKey, value: HeaderValue) {
+        // The key was checked when it was made.
+        let _ = self.0.insert_header(key.wire().clone(), value);
+    }
+    fn append(&mut self, key: &HeaderKey, value: HeaderValue) {
+        let _ = self.0.append_header(key.wire().clone(), value);
+    }
+    fn remove(&mut self, name: &HeaderName) {
+        self.0.remove_header(name);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upstreams_hop_by_hop_headers_end_here() {
+        let mut client = RequestHeader::build("GET", b"/", None).unwrap();
+        let mut resp = ResponseHeader::build(200, None).unwrap();
+        for (k, v) in [("Connection", "X-Hop"), ("X-Hop", "1"), ("Keep-Alive", "timeout=9"), ("Trailer", "x"), ("Upgrade", "h2c"), ("ETag", "e")] {
+            resp.append_header(k, v).unwrap();
+        }
+        let mut with_trailers = resp.clone();
+        strip_hop_by_hop(&mut resp, &client);
+        let mut left: Vec<_> = resp.headers.keys().map(|k| k.as_str().to_owned()).collect();
+        left.sort();
+        assert_eq!(left, ["connection", "etag"]);
+        client.insert_header("TE", "trailers").unwrap();
+        strip_hop_by_hop(&mut with_trailers, &client);
+        assert!(with_trailers.headers.contains_key("trailer"));
+    }
+}

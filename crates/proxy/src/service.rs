@@ -1,0 +1,287 @@
+//! The proxy, as Pingora calls it.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::StatusCode;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use silverback_plugin::{Phases, Response};
+
+use crate::config::Shared;
+use crate::exchange::{Exchange, moment};
+use crate::respond::{Origin, handled, respond};
+use crate::{gate, log, request, respond as responses, response_headers, retry, upstream_headers};
+
+/// Serves requests from the snapshot in force. One per worker.
+pub(crate) struct Proxy {
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Proxy { shared }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Box<Exchange>;
+
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(Exchange::new(&self.shared))
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // Without this Pingora adds one for compression to every request.
+    }
+
+    async fn request_filter(&self, session: &mut Session, x: &mut Self::CTX) -> Result<bool> {
+        let config = &x.shared.config;
+        session.set_read_timeout(Some(config.client_read_timeout));
+        session.set_write_timeout(Some(config.client_write_timeout));
+        guarded(request::handle(session, x)).await
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, x: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+        guarded(retry::peer(session, x)).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        x: &mut Self::CTX,
+    ) -> Result<()> {
+        guard(|| upstream_headers::build(upstream, session.req_header(), x))
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        x: &mut Self::CTX,
+    ) -> Result<()> {
+        if let Some(whole) = &x.edits.body {
+            // Once in full with the first piece; what else the client sends was read already, or is replaced.
+            *body = Some(if std::mem::replace(&mut x.body_sent, true) { Bytes::new() } else { whole.clone() });
+            return Ok(());
+        }
+        let most = x.shared.config.client_max_body_size;
+        if most > 0
+            && let Some(piece) = body
+        {
+            x.body_seen += piece.len() as u64;
+            if x.body_seen > most {
+                return Err(Error::new_down(ErrorType::HTTPStatus(413)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        x: &mut Self::CTX,
+    ) -> Result<()> {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        guard(|| {
+            let status = response.status.as_u16();
+            x.facts.upstream_header = Some(Instant::now());
+            if retry::interesting(x, status) {
+                let failure = retry::of_response(status, &response.headers);
+                if retry::decide(session, x, failure, Some(&response.headers)) {
+                    let mut e = Error::new_up(retry::REJECTED);
+                    e.set_retry(true);
+                    return Err(e);
+                }
+            }
+            if status < 500
+                && let (Some(tries), Some(route)) = (&x.tries, x.route())
+            {
+                tries.succeeded(&route.budgets, moment());
+            }
+            Ok(())
+        })
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        x: &mut Self::CTX,
+    ) -> Result<()> {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        guard(|| {
+            if x.chain().has(Phases::HEADER_FILTER) {
+                responses::header_filter(session, x, response);
+                response_headers::reframe(response, session.req_header())?;
+            }
+            response_headers::proxied(response, session.req_header(), x)
+        })
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        x: &mut Self::CTX,
+    ) -> Result<Option<Duration>> {
+        // Another protocol's bytes are no body.
+        if x.chain().has(Phases::BODY_FILTER) && !session.was_upgraded() {
+            guard(|| {
+                responses::body_filter(x, body, end);
+                Ok(())
+            })?;
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(&self, session: &mut Session, _peer: &HttpPeer, x: &mut Self::CTX, mut e: Box<Error>) -> Box<Error> {
+        let again = match retry::classify(&e, false) {
+            Some(failure) => failed(session, x, failure, &e),
+            None => false,
+        };
+        e.set_retry(again);
+        e
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut e: Box<Error>,
+        x: &mut Self::CTX,
+        reused: bool,
+    ) -> Box<Error> {
+        if *e.etype() == retry::REJECTED {
+            x.facts.upstream_header = None;
+            e.set_retry(true);
+            return e;
+        }
+        let again = match retry::classify(&e, reused) {
+            Some(failure) => failed(session, x, failure, &e),
+            None => false,
+        };
+        // Also decides what Pingora left open for connections that were reused, which it would otherwise panic over.
+        e.set_retry(again);
+        e
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, x: &mut Self::CTX) -> FailToProxy {
+        let written = session.response_written().filter(|r| !r.status.is_informational()).map(|r| r.status.as_u16());
+        if let Some(status) = written {
+            if *e.esource() != ErrorSource::Downstream {
+                tracing::error!(request_id = x.facts.request_id(), "response broken off: {e}");
+            }
+            return FailToProxy { error_code: status, can_reuse_downstream: false };
+        }
+        // Pingora gives no connection back after a failure; say so.
+        session.set_keepalive(None);
+        let Some((response, origin)) = reply_to(session, e, x) else {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        let error_code = response.status.as_u16();
+        if let Err(e) = guarded(respond(session, x, response, origin)).await {
+            tracing::debug!(request_id = x.facts.request_id(), "the client did not take the error response: {e}");
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, x: &mut Self::CTX) {
+        // What a plugin does is guarded one by one in the chain.
+        if guard(|| {
+            log::finish(session, e, x);
+            Ok(())
+        })
+        .is_err()
+        {
+            tracing::error!(request_id = x.facts.request_id(), "panic while a request was logged");
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _x: &Self::CTX, _e: &Error) -> bool {
+        // Ours, with the request's id, is written where the failure is dealt with.
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Self::CTX, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+}
+
+fn failed(session: &Session, x: &mut Exchange, failure: silverback_retry::Failure, e: &Error) -> bool {
+    tracing::error!(
+        request_id = x.facts.request_id(),
+        target = %x.facts.attempts.last().map(|a| a.target.to_string()).unwrap_or_default(),
+        "upstream: {e}"
+    );
+    guard(|| Ok(retry::decide(session, x, failure, None))).unwrap_or(false)
+}
+
+/// What the client is told of a failure; `None` when it is not there to be told.
+fn reply_to(session: &Session, e: &Error, x: &Exchange) -> Option<(Response, Origin)> {
+    let nginx = |status| Some((handled(session, x, status), Origin::Gateway));
+    match (e.etype(), e.esource()) {
+        (t, _) if *t == retry::DNS => {
+            let text = "name resolution failed";
+            Some((Response::error(StatusCode::SERVICE_UNAVAILABLE, text), Origin::Gateway))
+        }
+        (ErrorType::HTTPStatus(status), _) => nginx(*status),
+        (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => {
+            Some((handled(session, x, 504), Origin::Upstream))
+        }
+        (_, ErrorSource::Upstream) => Some((handled(session, x, 502), Origin::Upstream)),
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => nginx(408),
+        (ErrorType::ReadError, ErrorSource::Downstream) if malformed(e) => nginx(400),
+        (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
+            None
+        }
+        (_, ErrorSource::Downstream) => nginx(400),
+        (_, ErrorSource::Internal | ErrorSource::Unset) => {
+            tracing::error!(request_id = x.facts.request_id(), "{e}");
+            Some((request::unexpected(), Origin::Gateway))
+        }
+    }
+}
+
+/// Whether the gate broke the stream off because of a malformed chunk.
+fn malformed(e: &Error) -> bool {
+    e.to_string().contains(gate::BAD_CHUNK)
+}
+
+/// Runs a phase; a panic becomes an error, so that the client is answered and the request logged.
+fn guard<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|p| Err(panicked(p.as_ref())))
+}
+
+async fn guarded<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|p| Err(panicked(p.as_ref())))
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> Box<Error> {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    let mut e = Error::explain(ErrorType::InternalError, format!("panic: {text}"));
+    e.as_in();
+    e
+}

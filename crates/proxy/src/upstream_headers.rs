@@ -1,0 +1,317 @@
+//! The request's head as the upstream sees it.
+//!
+//! Learnt from `proxy_set_header` in `kong/templates/nginx_kong.lua` and from the access phase in `kong/runloop/handler.lua`.
+//! Runs afresh for each attempt, on a copy of the client's head.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Version, header};
+use pingora_core::Result;
+use pingora_http::RequestHeader;
+use silverback_plugin::{HeaderEdit, UpstreamEdits};
+use silverback_router::{split_host_port, strip_query};
+
+use crate::exchange::{Exchange, authority};
+use crate::names::*;
+
+/// Turns a copy of the client's head into the one that goes upstream. `client` is the original.
+pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchange) -> Result<()> {
+    let (Some(route), Some(service)) = (x.route(), x.service()) else { return Ok(()) };
+    strip_hop_by_hop(req, client)?;
+
+    // From HTTP/2 the URI holds an authority, which is not what Host says upstream.
+    match &x.target {
+        Some(target) => req.set_raw_path(target)?,
+        None if client.version == Version::HTTP_2 => req.set_raw_path(client.raw_path())?,
+        None => {}
+    }
+    let host = authority(client);
+    let host_value = if route.route.preserve_host && !host.is_empty() {
+        match client.headers.get(header::HOST) {
+            Some(v) => v.clone(),
+            None => value(host.as_bytes())?,
+        }
+    } else {
+        service.host_header.clone()
+    };
+    req.insert_header(W_HOST, host_value)?;
+    forwarded(req, client, x, host)?;
+
+    let via = match client.version {
+        Version::HTTP_2 => VIA_2,
+        Version::HTTP_10 => VIA_0,
+        _ => VIA_1,
+    };
+    let via = match client.headers.get(header::VIA) {
+        Some(before) => joined(before, &via)?,
+        None => via,
+    };
+    req.insert_header(W_VIA, via)?;
+    if x.shared.config.upstream_request_id {
+        req.insert_header(W_REQUEST_ID, value(&x.facts.request_id)?)?;
+    }
+    if let Some(tries) = &x.tries
+        && tries.number() > 1
+    {
+        req.insert_header(W_RETRY_ATTEMPT, number(tries.number()))?;
+    } else if client.headers.contains_key(&RETRY_ATTEMPT) {
+        req.remove_header(&RETRY_ATTEMPT);
+    }
+    apply(req, &x.edits)
+}
+
+/// `X-Forwarded-*` and `X-Real-IP`. A trusted proxy's own are kept, save for the list of addresses, which grows.
+fn forwarded(req: &mut RequestHeader, client: &RequestHeader, x: &Exchange, authority: &str) -> Result<()> {
+    let believed = |name: &HeaderName| if x.trusted { client.headers.get(name) } else { None };
+    let list = match client.headers.get(&FORWARDED_FOR) {
+        Some(before) => joined(before, &address(x.facts.peer.ip())?)?,
+        None => address(x.facts.client_ip)?,
+    };
+    req.insert_header(W_FORWARDED_FOR, list)?;
+    let proto = match believed(&FORWARDED_PROTO) {
+        Some(v) => v.clone(),
+        None if x.facts.scheme == "https" => HTTPS,
+        None => HTTP,
+    };
+    req.insert_header(W_FORWARDED_PROTO, proto)?;
+    let host = match believed(&FORWARDED_HOST) {
+        Some(v) => v.clone(),
+        None => host_value(client, authority)?,
+    };
+    req.insert_header(W_FORWARDED_HOST, host)?;
+    let port = match believed(&FORWARDED_PORT) {
+        Some(v) => v.clone(),
+        None => port_value(x.facts.port),
+    };
+    req.insert_header(W_FORWARDED_PORT, port)?;
+    let path = match believed(&FORWARDED_PATH) {
+        Some(v) => v.clone(),
+        None => value(strip_query(client.raw_path()))?,
+    };
+    req.insert_header(W_FORWARDED_PATH, path)?;
+    match (believed(&FORWARDED_PREFIX), &x.prefix) {
+        (Some(_), _) => {}
+        (None, Some(prefix)) => req.insert_header(W_FORWARDED_PREFIX, value(prefix)?)?,
+        (None, None) => {
+            if client.headers.contains_key(&FORWARDED_PREFIX) {
+                req.remove_header(&FORWARDED_PREFIX);
+            }
+        }
+    }
+    req.insert_header(W_REAL_IP, address(x.facts.client_ip)?)
+}
+
+/// nginx's `$host`: in lower case, without port and final dot; the server's name for clients that name none.
+pub(crate) fn plain_host(authority: &str) -> Cow<'_, str> {
+    let host = split_host_port(authority).0;
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if host.is_empty() {
+        // What Kong calls its server in nginx' configuration.
+        Cow::Borrowed("kong")
+    } else if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+fn host_value(client: &RequestHeader, authority: &str) -> Result<HeaderValue> {
+    let host = plain_host(authority);
+    match client.headers.get(header::HOST) {
+        // Shared rather than copied when it is the same text.
+        Some(v) if v.len() == host.len() && matches!(host, Cow::Borrowed(_)) => Ok(v.clone()),
+        _ => value(host.as_bytes()),
+    }
+}
+
+/// Takes away what concerns the client's connection alone.
+fn strip_hop_by_hop(req: &mut RequestHeader, client: &RequestHeader) -> Result<()> {
+    let named = client.headers.get(header::CONNECTION);
+    if let Some(named) = named {
+        if !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade") {
+            for token in client.headers.get_all(header::CONNECTION).iter().flat_map(|v| v.as_bytes().split(|b| *b == b',')) {
+                // Framing and the authority are not the client's to strike out.
+                if let Ok(name) = HeaderName::from_bytes(token.trim_ascii())
+                    && !matches!(name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::HOST | header::UPGRADE | header::TE)
+                {
+                    req.remove_header(&name);
+                }
+            }
+        }
+    }
+    let websocket = client.version != Version::HTTP_2
+        && client.headers.get(header::UPGRADE).is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    for name in HOP_BY_HOP {
+        if client.headers.contains_key(name) {
+            req.remove_header(name);
+        }
+    }
+    if let Some(te) = client.headers.get(header::TE) {
+        let wanted = te.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii() == b"trailers");
+        if wanted { req.insert_header(W_TE, TRAILERS)? } else { _ = req.remove_header(&header::TE) }
+    }
+    // The gateway has already said that it goes on.
+    if client.headers.contains_key(header::EXPECT) {
+        req.remove_header(&header::EXPECT);
+    }
+    if websocket {
+        req.insert_header(W_UPGRADE, WEBSOCKET)?;
+        req.insert_header(W_CONNECTION, UPGRADE)
+    } else {
+        req.insert_header(W_CONNECTION, KEEP_ALIVE)
+    }
+}
+
+/// What plugins want changed.
+fn apply(req: &mut RequestHeader, edits: &UpstreamEdits) -> Result<()> {
+    for edit in &edits.headers {
+        match edit {
+            HeaderEdit::Set(key, value) => req.insert_header(key.wire().clone(), value.clone())?,
+            HeaderEdit::Append(key, value) => _ = req.append_header(key.wire().clone(), value.clone())?,
+            HeaderEdit::Remove(name) => _ = req.remove_header(name),
+        }
+    }
+    if let Some(method) = &edits.method {
+        req.set_method(method.clone());
+    }
+    if edits.path.is_some() || edits.query.is_some() {
+        let target = edited_target(req.raw_path(), edits);
+        req.set_raw_path(&target)?;
+    }
+    if let Some(body) = &edits.body {
+        req.remove_header(&header::TRANSFER_ENCODING);
+        req.insert_header(header::CONTENT_LENGTH, number(body.len()))?;
+    }
+    Ok(())
+}
+
+fn edited_target(target: &[u8], edits: &UpstreamEdits) -> Vec<u8> {
+    let path = strip_query(target);
+    let query = target.get(path.len() + 1..);
+    let mut out = edits.path.as_deref().map_or(path, str::as_bytes).to_vec();
+    let query = match edits.query.as_deref() {
+        Some("") => None,
+        Some(q) => Some(q.as_bytes()),
+        None => query,
+    };
+    if let Some(q) = query {
+        out.push(b'?');
+        out.extend_from_slice(q);
+    }
+    out
+}
+
+fn value(bytes: &[u8]) -> Result<HeaderValue> {
+    HeaderValue::from_bytes(bytes)
+        .map_err(|e| pingora_core::Error::because(pingora_core::ErrorType::InvalidHTTPHeader, "upstream header", e))
+}
+
+/// `before, more`.
+pub(crate) fn joined(before: &HeaderValue, more: &HeaderValue) -> Result<HeaderValue> {
+    let mut out = BytesMut::with_capacity(before.len() + 2 + more.len());
+    out.extend_from_slice(before.as_bytes());
+    out.extend_from_slice(b", ");
+    out.extend_from_slice(more.as_bytes());
+    let out: Bytes = out.freeze();
+    HeaderValue::from_maybe_shared(out)
+        .map_err(|e| pingora_core::Error::because(pingora_core::ErrorType::InvalidHTTPHeader, "list header", e))
+}
+
+/// An address as a header's value. Most requests of a connection, and often of a thread, come from the same one.
+fn address(ip: IpAddr) -> Result<HeaderValue> {
+    thread_local! {
+        static LAST: RefCell<(IpAddr, HeaderValue)> = const {
+            RefCell::new((IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), HeaderValue::from_static("0.0.0.0")))
+        };
+    }
+    LAST.with_borrow_mut(|last| {
+        if last.0 != ip {
+            let mut text = String::with_capacity(40);
+            // A String takes anything.
+            let _ = write!(text, "{ip}");
+            *last = (ip, value(text.as_bytes())?);
+        }
+        Ok(last.1.clone())
+    })
+}
+
+fn port_value(port: u16) -> HeaderValue {
+    thread_local! {
+        static LAST: RefCell<(u16, HeaderValue)> = const { RefCell::new((0, HeaderValue::from_static("0"))) };
+    }
+    LAST.with_borrow_mut(|last| {
+        if last.0 != port {
+            *last = (port, number(port));
+        }
+        last.1.clone()
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_named_as_nginx_names_them() {
+        assert_eq!(plain_host("H.Test:80"), "h.test");
+        assert_eq!(plain_host("h.test."), "h.test");
+        assert_eq!(plain_host("[::1]:80"), "[::1]");
+        assert_eq!(plain_host(""), "kong");
+    }
+
+    fn stripped(headers: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut client = RequestHeader::build("GET", b"/", None).unwrap();
+        client.set_version(Version::HTTP_11);
+        for (k, v) in headers {
+            client.append_header(*k, *v).unwrap();
+        }
+        let mut req = client.clone();
+        strip_hop_by_hop(&mut req, &client).unwrap();
+        let mut left: Vec<_> = req.headers.iter().map(|(k, v)| format!("{k}: {}", v.to_str().unwrap())).collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn headers_of_the_connection_stay_behind() {
+        let got = stripped(&[
+            ("Connection", "close, X-Foo"),
+            ("X-Foo", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "keep-alive"),
+            ("Proxy-Authorization", "Basic x"),
+            ("TE", "trailers, deflate"),
+            ("Expect", "100-continue"),
+            ("Upgrade", "h2c"),
+        ]);
+        assert_eq!(got, ["connection: keep-alive", "proxy-authorization: Basic x", "te: trailers"]);
+        assert_eq!(stripped(&[("TE", "gzip")]), ["connection: keep-alive"]);
+    }
+
+    #[test]
+    fn framing_cannot_be_struck_out_by_connection() {
+        let got = stripped(&[("Connection", "content-length, transfer-encoding, host"), ("Content-Length", "1"), ("Host", "h")]);
+        assert_eq!(got, ["connection: keep-alive", "content-length: 1", "host: h"]);
+    }
+
+    #[test]
+    fn websocket_upgrades_go_through() {
+        assert_eq!(stripped(&[("Upgrade", "WebSocket")]), ["connection: keep-alive, Upgrade", "upgrade: websocket"]);
+    }
+
+    #[test]
+    fn plugins_replace_path_and_query_apart() {
+        let edit = |path: Option<&str>, query: Option<&str>| {
+            let edits = UpstreamEdits { path: path.map(Into::into), query: query.map(Into::into), ..Default::default() };
+            String::from_utf8(edited_target(b"/a?b=1", &edits)).unwrap()
+        };
+        assert_eq!(edit(Some("/x"), None), "/x?b=1");
+        assert_eq!(edit(None, Some("")), "/a");
+        assert_eq!(edit(Some("/x"), Some("y")), "/x?y");
+    }
+}
