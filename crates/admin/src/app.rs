@@ -82,7 +82,12 @@ async fn dispatch(app: &App, endpoint: &Endpoint, request: Request) -> Response 
     let mut response = answer.into_response();
     if not_allowed {
         // RFC 9110 section 15.5.6 wants it; Kong does not say it.
-        let allow = endpoint.allow.split(", ").filter(|m| *m != parts.method.as_str()).collect::<Vec<_>>().join(", ");
+        let allow = endpoint
+            .allow
+            .split(", ")
+            .filter(|m| *m != parts.method.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
         if let Ok(allow) = HeaderValue::try_from(allow) {
             response.headers_mut().insert(header::ALLOW, allow);
         }
@@ -100,7 +105,10 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
     let call = Call {
         app,
         method: &parts.method,
-        path: path.strip_suffix('/').unwrap_or(path).trim_start_matches('/'),
+        path: path
+            .strip_suffix('/')
+            .unwrap_or(path)
+            .trim_start_matches('/'),
         args: Args::parse(parts.uri.query()),
         payload,
     };
@@ -136,7 +144,10 @@ async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next) ->
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
-            let why = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let why = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             tracing::error!(%method, %uri, panic = why.unwrap_or("unknown"), "an Admin API handler panicked");
             ApiError::message(StatusCode::INTERNAL_SERVER_ERROR, texts::UNEXPECTED).into_response()
         }
@@ -145,7 +156,10 @@ async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next) ->
     asked.answer(&app.origins, headers);
     headers.insert(header::SERVER, app.product.clone());
     let took = began.elapsed();
-    headers.insert(LATENCY, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)));
+    headers.insert(
+        LATENCY,
+        HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+    );
     tracing::info!(
         target: "silverback::admin::access",
         client = peer.map(|p| tracing::field::display(p.ip())),

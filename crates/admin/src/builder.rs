@@ -30,7 +30,12 @@ pub struct AdminBuilder {
 impl AdminBuilder {
     /// An API over these entities. `entities` are those that the store was made with: the core ones
     /// ([`silverback_entities::CORE`]) and those that `plugins` bring ([`PluginDef::entities`]).
-    pub fn new(store: Store, entities: Vec<EntityDef>, plugins: Vec<PluginDef>, node: NodeInfo) -> Self {
+    pub fn new(
+        store: Store,
+        entities: Vec<EntityDef>,
+        plugins: Vec<PluginDef>,
+        node: NodeInfo,
+    ) -> Self {
         AdminBuilder {
             store,
             node,

@@ -15,7 +15,10 @@ impl Origins {
     pub(crate) fn new(urls: &[String]) -> Self {
         let origin = |url: &String| {
             let (scheme, rest) = url.trim().split_once("://")?;
-            let authority = rest.split(['/', '?', '#']).next().filter(|a| !a.is_empty())?;
+            let authority = rest
+                .split(['/', '?', '#'])
+                .next()
+                .filter(|a| !a.is_empty())?;
             HeaderValue::try_from(format!("{scheme}://{authority}").to_ascii_lowercase()).ok()
         };
         Origins(urls.iter().filter_map(origin).collect())
@@ -46,15 +49,24 @@ impl Asked {
         let preflight = method == http::Method::OPTIONS;
         Asked {
             origin: headers.get(ORIGIN).cloned(),
-            headers: headers.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|_| preflight).cloned(),
+            headers: headers
+                .get(ACCESS_CONTROL_REQUEST_HEADERS)
+                .filter(|_| preflight)
+                .cloned(),
             preflight,
         }
     }
 
     /// Says it in an answer.
     pub(crate) fn answer(self, origins: &Origins, headers: &mut HeaderMap) {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origins.allowed(self.origin.as_ref()));
-        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(
+            ACCESS_CONTROL_ALLOW_ORIGIN,
+            origins.allowed(self.origin.as_ref()),
+        );
+        headers.insert(
+            ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
+        );
         if self.origin.is_some() {
             headers.insert(VARY, HeaderValue::from_static("Origin"));
         }
@@ -64,7 +76,10 @@ impl Asked {
                 headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked);
             }
             None if known => {
-                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type"));
+                headers.insert(
+                    ACCESS_CONTROL_ALLOW_HEADERS,
+                    HeaderValue::from_static("Content-Type"),
+                );
             }
             None => {}
         }
@@ -74,7 +89,10 @@ impl Asked {
 /// The methods of an endpoint, in the answer to OPTIONS.
 pub(crate) fn methods(headers: &mut HeaderMap, allow: &'static str) {
     headers.insert(ALLOW, HeaderValue::from_static(allow));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow));
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static(allow),
+    );
 }
 
 #[cfg(test)]
@@ -84,8 +102,15 @@ mod tests {
 
     use super::*;
 
-    fn answered(origins: &[&str], method: Method, request: &[(http::HeaderName, &str)]) -> HeaderMap {
-        let asked = request.iter().map(|(n, v)| (n.clone(), v.parse().unwrap())).collect();
+    fn answered(
+        origins: &[&str],
+        method: Method,
+        request: &[(http::HeaderName, &str)],
+    ) -> HeaderMap {
+        let asked = request
+            .iter()
+            .map(|(n, v)| (n.clone(), v.parse().unwrap()))
+            .collect();
         let mut out = HeaderMap::new();
         if method == Method::OPTIONS {
             methods(&mut out, "GET, HEAD, OPTIONS");
@@ -97,7 +122,10 @@ mod tests {
 
     #[test]
     fn without_settings_every_origin_is_welcome() {
-        assert_eq!(answered(&[], Method::GET, &[])[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(
+            answered(&[], Method::GET, &[])[ACCESS_CONTROL_ALLOW_ORIGIN],
+            "*"
+        );
         let h = answered(&[], Method::GET, &[(ORIGIN, "http://gui.test")]);
         assert_eq!(h[ACCESS_CONTROL_ALLOW_ORIGIN], "http://gui.test");
         assert_eq!(h[ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
@@ -106,18 +134,29 @@ mod tests {
     #[test]
     fn strangers_are_told_the_first_welcome_origin() {
         let gui = ["https://a.test/manager", "http://b.test:8002"];
-        let asked = |o| answered(&gui, Method::GET, &[(ORIGIN, o)])[ACCESS_CONTROL_ALLOW_ORIGIN].clone();
+        let asked =
+            |o| answered(&gui, Method::GET, &[(ORIGIN, o)])[ACCESS_CONTROL_ALLOW_ORIGIN].clone();
         assert_eq!(asked("http://b.test:8002"), "http://b.test:8002");
         assert_eq!(asked("http://evil.test"), "https://a.test");
-        assert_eq!(answered(&gui, Method::GET, &[])[ACCESS_CONTROL_ALLOW_ORIGIN], "https://a.test");
+        assert_eq!(
+            answered(&gui, Method::GET, &[])[ACCESS_CONTROL_ALLOW_ORIGIN],
+            "https://a.test"
+        );
     }
 
     #[test]
     fn preflights_get_the_headers_they_ask_for() {
-        let h = answered(&[], Method::OPTIONS, &[(ACCESS_CONTROL_REQUEST_HEADERS, "x-foo, content-type")]);
+        let h = answered(
+            &[],
+            Method::OPTIONS,
+            &[(ACCESS_CONTROL_REQUEST_HEADERS, "x-foo, content-type")],
+        );
         assert_eq!(h[ACCESS_CONTROL_ALLOW_HEADERS], "x-foo, content-type");
         assert_eq!(h[ACCESS_CONTROL_ALLOW_METHODS], "GET, HEAD, OPTIONS");
-        assert_eq!(answered(&[], Method::OPTIONS, &[])[ACCESS_CONTROL_ALLOW_HEADERS], "Content-Type");
+        assert_eq!(
+            answered(&[], Method::OPTIONS, &[])[ACCESS_CONTROL_ALLOW_HEADERS],
+            "Content-Type"
+        );
         assert!(!answered(&[], Method::GET, &[]).contains_key(ACCESS_CONTROL_ALLOW_HEADERS));
     }
 }

@@ -48,30 +48,60 @@ impl ApiError {
         } else {
             format!("could not find the entity with '{key}'")
         };
-        coded(StatusCode::NOT_FOUND, 6, "not found", message, Some(("fields", json!({ field: value }))))
+        coded(
+            StatusCode::NOT_FOUND,
+            6,
+            "not found",
+            message,
+            Some(("fields", json!({ field: value }))),
+        )
     }
 
     /// 400: the value in the path cannot be that of the row's unique field.
     pub(crate) fn invalid_unique(field: &str, text: &str) -> Self {
-        coded(StatusCode::BAD_REQUEST, 10, &format!("invalid unique {field}"), text.to_owned(), None)
+        coded(
+            StatusCode::BAD_REQUEST,
+            10,
+            &format!("invalid unique {field}"),
+            text.to_owned(),
+            None,
+        )
     }
 
     /// 400: the entity has no other key than the id, and this is none.
     pub(crate) fn invalid_primary_key() -> Self {
         let text = Value::from("expected a valid UUID");
         let message = format!("invalid primary key: '{}'", lua::table([("id", &text)]));
-        coded(StatusCode::BAD_REQUEST, 1, "invalid primary key", message, Some(("fields", json!({ "id": text }))))
+        coded(
+            StatusCode::BAD_REQUEST,
+            1,
+            "invalid primary key",
+            message,
+            Some(("fields", json!({ "id": text }))),
+        )
     }
 
     /// 400: `?size=`.
     pub(crate) fn invalid_size(text: &str) -> Self {
-        coded(StatusCode::BAD_REQUEST, 9, "invalid size", text.to_owned(), None)
+        coded(
+            StatusCode::BAD_REQUEST,
+            9,
+            "invalid size",
+            text.to_owned(),
+            None,
+        )
     }
 
     /// 400: `?tags=` or `ttl`.
     pub(crate) fn invalid_option(option: &str, text: &str) -> Self {
         let message = format!("invalid option ({option}: {text})");
-        coded(StatusCode::BAD_REQUEST, 11, "invalid options", message, Some(("options", json!({ option: text }))))
+        coded(
+            StatusCode::BAD_REQUEST,
+            11,
+            "invalid options",
+            message,
+            Some(("options", json!({ option: text }))),
+        )
     }
 
     /// 400: rows that were named by a unique field and are not there; (foreign field, unique field, value, entity).
@@ -80,7 +110,9 @@ impl ApiError {
         let mut parts = Vec::new();
         for (field, unique, value, entity) in all {
             let key = lua::table([(*unique, value)]);
-            let text = format!("the foreign key cannot be resolved with '{key}' for an existing '{entity}' entity");
+            let text = format!(
+                "the foreign key cannot be resolved with '{key}' for an existing '{entity}' entity"
+            );
             parts.push(format!("{field}.{unique}: {text}"));
             if let Value::Object(inner) = fields.entry(*field).or_insert_with(|| json!({})) {
                 inner.insert((*unique).to_owned(), text.into());
@@ -89,18 +121,40 @@ impl ApiError {
         parts.sort_unstable();
         let message = match parts.as_slice() {
             [one] => format!("foreign key unresolved ({one})"),
-            many => format!("{} foreign keys unresolved ({})", many.len(), many.join("; ")),
+            many => format!(
+                "{} foreign keys unresolved ({})",
+                many.len(),
+                many.join("; ")
+            ),
         };
-        coded(StatusCode::BAD_REQUEST, 13, "foreign keys unresolved", message, Some(("fields", fields.into())))
+        coded(
+            StatusCode::BAD_REQUEST,
+            13,
+            "foreign keys unresolved",
+            message,
+            Some(("fields", fields.into())),
+        )
     }
 
     /// 503: nothing is wrong with the request.
     pub(crate) fn unavailable(text: &str) -> Self {
-        coded(StatusCode::SERVICE_UNAVAILABLE, 8, "database error", text.to_owned(), None)
+        coded(
+            StatusCode::SERVICE_UNAVAILABLE,
+            8,
+            "database error",
+            text.to_owned(),
+            None,
+        )
     }
 }
 
-fn coded(status: StatusCode, code: u8, name: &str, message: String, more: Option<(&str, Value)>) -> ApiError {
+fn coded(
+    status: StatusCode,
+    code: u8,
+    name: &str,
+    message: String,
+    more: Option<(&str, Value)>,
+) -> ApiError {
     let mut body = Map::new();
     body.insert("message".into(), message.into());
     body.insert("name".into(), name.into());
@@ -128,23 +182,33 @@ impl From<StoreError> for ApiError {
             StoreError::Unique { fields } => {
                 let key = lua::table(fields.iter().map(|(n, v)| (*n, v)));
                 let primary = matches!(fields.as_slice(), [("id", _)]);
-                let shown: Map<String, Value> = fields.into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+                let shown: Map<String, Value> =
+                    fields.into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
                 let more = Some(("fields", Value::Object(shown)));
                 if primary {
                     let message = format!("primary key violation on key '{key}'");
                     return coded(BAD, 3, "primary key violation", message, more);
                 }
                 let message = format!("UNIQUE violation detected on '{key}'");
-                coded(StatusCode::CONFLICT, 5, "unique constraint violation", message, more)
+                coded(
+                    StatusCode::CONFLICT,
+                    5,
+                    "unique constraint violation",
+                    message,
+                    more,
+                )
             }
             StoreError::ForeignMissing { field, entity, id } => {
                 let key = lua::table([("id", &id)]);
-                let message = format!("the foreign key '{key}' does not reference an existing '{entity}' entity.");
+                let message = format!(
+                    "the foreign key '{key}' does not reference an existing '{entity}' entity."
+                );
                 let more = Some(("fields", json!({ field: { "id": id } })));
                 coded(BAD, 4, "foreign key violation", message, more)
             }
             StoreError::Referenced { entity, by_entity } => {
-                let message = format!("an existing '{by_entity}' entity references this '{entity}' entity");
+                let message =
+                    format!("an existing '{by_entity}' entity references this '{entity}' entity");
                 let more = Some(("fields", json!({ "@referenced_by": by_entity })));
                 coded(BAD, 4, "foreign key violation", message, more)
             }
@@ -174,12 +238,14 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self {
             ApiError::Json(status, body) => respond::json(status, &body),
-            ApiError::MethodNotAllowed => {
-                respond::json(StatusCode::METHOD_NOT_ALLOWED, &json!({ "message": texts::METHOD_NOT_ALLOWED }))
-            }
-            ApiError::UnsupportedMediaType => {
-                respond::html(StatusCode::UNSUPPORTED_MEDIA_TYPE, texts::UNSUPPORTED_MEDIA_TYPE)
-            }
+            ApiError::MethodNotAllowed => respond::json(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &json!({ "message": texts::METHOD_NOT_ALLOWED }),
+            ),
+            ApiError::UnsupportedMediaType => respond::html(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                texts::UNSUPPORTED_MEDIA_TYPE,
+            ),
         }
     }
 }
@@ -198,7 +264,9 @@ mod tests {
 
     #[test]
     fn unique_violations_are_conflicts() {
-        let e = StoreError::Unique { fields: vec![("name", json!("svc1"))] };
+        let e = StoreError::Unique {
+            fields: vec![("name", json!("svc1"))],
+        };
         assert_eq!(
             json_of(e.into()),
             (
@@ -232,14 +300,23 @@ mod tests {
 
     #[test]
     fn a_taken_id_is_a_primary_key_violation() {
-        let (status, body) = json_of(StoreError::Unique { fields: vec![("id", json!("x"))] }.into());
+        let (status, body) = json_of(
+            StoreError::Unique {
+                fields: vec![("id", json!("x"))],
+            }
+            .into(),
+        );
         assert_eq!((status, &body["code"]), (400, &json!(3)));
         assert_eq!(body["message"], "primary key violation on key '{id=\"x\"}'");
     }
 
     #[test]
     fn foreign_keys_that_point_at_nothing_are_named() {
-        let e = StoreError::ForeignMissing { field: "service", entity: "services", id: json!("x") };
+        let e = StoreError::ForeignMissing {
+            field: "service",
+            entity: "services",
+            id: json!("x"),
+        };
         assert_eq!(
             json_of(e.into()),
             (
@@ -256,10 +333,16 @@ mod tests {
 
     #[test]
     fn rows_that_others_need_stay() {
-        let e = StoreError::Referenced { entity: "services", by_entity: "routes" };
+        let e = StoreError::Referenced {
+            entity: "services",
+            by_entity: "routes",
+        };
         let (status, body) = json_of(e.into());
         assert_eq!(status, 400);
-        assert_eq!(body["message"], "an existing 'routes' entity references this 'services' entity");
+        assert_eq!(
+            body["message"],
+            "an existing 'routes' entity references this 'services' entity"
+        );
         assert_eq!(body["fields"], json!({ "@referenced_by": "routes" }));
     }
 
@@ -267,23 +350,43 @@ mod tests {
     fn a_database_that_is_away_is_503_in_kongs_shape() {
         let (status, body) = json_of(StoreError::Unavailable("refused".into()).into());
         assert_eq!(status, 503);
-        assert_eq!((&body["name"], &body["code"]), (&json!("database error"), &json!(8)));
+        assert_eq!(
+            (&body["name"], &body["code"]),
+            (&json!("database error"), &json!(8))
+        );
         assert!(!body.to_string().contains("refused"));
     }
 
     #[test]
     fn offsets_and_names_have_their_own_texts() {
-        let e = StoreError::BadOffset { offset: "bad".into(), reason: "bad json encoding" };
-        assert_eq!(json_of(e.into()).1["message"], "'bad' is not a valid offset: bad json encoding");
-        let (_, body) = json_of(ApiError::unresolved(&[("service", "name", json!("nope"), "services")]));
+        let e = StoreError::BadOffset {
+            offset: "bad".into(),
+            reason: "bad json encoding",
+        };
+        assert_eq!(
+            json_of(e.into()).1["message"],
+            "'bad' is not a valid offset: bad json encoding"
+        );
+        let (_, body) = json_of(ApiError::unresolved(&[(
+            "service",
+            "name",
+            json!("nope"),
+            "services",
+        )]));
         assert_eq!(
             body["message"],
             "foreign key unresolved (service.name: the foreign key cannot be resolved with '{name=\"nope\"}' \
              for an existing 'services' entity)"
         );
         let (_, body) = json_of(ApiError::no_such_row("name", "nope"));
-        assert_eq!(body["message"], "could not find the entity with '{name=\"nope\"}'");
+        assert_eq!(
+            body["message"],
+            "could not find the entity with '{name=\"nope\"}'"
+        );
         let (_, body) = json_of(ApiError::no_such_row("id", "x"));
-        assert_eq!(body["message"], "could not find the entity with primary key '{id=\"x\"}'");
+        assert_eq!(
+            body["message"],
+            "could not find the entity with primary key '{id=\"x\"}'"
+        );
     }
 }

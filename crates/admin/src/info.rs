@@ -74,7 +74,10 @@ pub(crate) async fn status(call: &Call<'_>) -> Answer {
         .iter()
         .map(|w| json!({ "pid": w.pid, "http_allocated_gc": unit.text(w.memory) }))
         .collect();
-    let reachable = matches!(tokio::time::timeout(PING, app.store.ping()).await, Ok(Ok(_)));
+    let reachable = matches!(
+        tokio::time::timeout(PING, app.store.ping()).await,
+        Ok(Ok(_))
+    );
     Ok(respond::ok(&json!({
         "memory": { "workers_lua_vms": workers, "lua_shared_dicts": {} },
         "server": {
@@ -104,18 +107,29 @@ pub(crate) fn enabled_plugins(call: &Call<'_>) -> Answer {
 
 /// `GET /retry-budgets`
 pub(crate) fn retry_budgets(call: &Call<'_>) -> Answer {
-    Ok(respond::ok(&json!({ "data": call.app.status.retry_budgets(), "next": null })))
+    Ok(respond::ok(
+        &json!({ "data": call.app.status.retry_budgets(), "next": null }),
+    ))
 }
 
 /// The names of plugins that some row configures.
 async fn configured_plugins(app: &App) -> Result<BTreeSet<String>, ApiError> {
     let mut names = BTreeSet::new();
-    let Some(plugins) = app.model.get(PLUGINS) else { return Ok(names) };
-    let mut query = ListQuery { size: 1000, ..ListQuery::default() };
+    let Some(plugins) = app.model.get(PLUGINS) else {
+        return Ok(names);
+    };
+    let mut query = ListQuery {
+        size: 1000,
+        ..ListQuery::default()
+    };
     loop {
         let page = app.store.list(&plugins.def, &query).await?;
         for row in &page.rows {
-            if let Some(name) = row.get("name").and_then(Value::as_str).filter(|n| !names.contains(*n)) {
+            if let Some(name) = row
+                .get("name")
+                .and_then(Value::as_str)
+                .filter(|n| !names.contains(*n))
+            {
                 names.insert(name.to_owned());
             }
         }
@@ -139,7 +153,12 @@ impl Unit {
     fn of(args: &Args<'_>) -> Result<Self, ApiError> {
         let name = args.get("unit").unwrap_or("m");
         let unit = match name {
-            "" | "b" | "B" => return Ok(Unit { unit: None, scale: 0 }),
+            "" | "b" | "B" => {
+                return Ok(Unit {
+                    unit: None,
+                    scale: 0,
+                });
+            }
             "k" | "K" => ("KiB", 1024.0),
             "m" | "M" => ("MiB", 1024.0 * 1024.0),
             "g" | "G" => ("GiB", 1024.0 * 1024.0 * 1024.0),
@@ -154,7 +173,10 @@ impl Unit {
             Some(n) if (0.0..=99.0).contains(&n) => n as usize,
             Some(_) => return Err(ApiError::bad("scale must be equal or greater than 0")),
         };
-        Ok(Unit { unit: Some(unit), scale })
+        Ok(Unit {
+            unit: Some(unit),
+            scale,
+        })
     }
 
     fn text(&self, bytes: u64) -> String {

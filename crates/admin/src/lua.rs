@@ -51,7 +51,9 @@ fn value(out: &mut String, v: &Value) {
 
 fn is_identifier(s: &str) -> bool {
     let mut bytes = s.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+    bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
@@ -78,8 +80,16 @@ mod tests {
         let name = json!("x");
         assert_eq!(table([("name", &name)]), "{name=\"x\"}");
         let (null, route) = (json!(null), json!({ "id": "1" }));
-        let all = [("name", &name), ("route", &route), ("service", &null), ("consumer", &null)];
-        assert_eq!(table(all), "{consumer=null,name=\"x\",route={id=\"1\"},service=null}");
+        let all = [
+            ("name", &name),
+            ("route", &route),
+            ("service", &null),
+            ("consumer", &null),
+        ];
+        assert_eq!(
+            table(all),
+            "{consumer=null,name=\"x\",route={id=\"1\"},service=null}"
+        );
     }
 
     #[test]

@@ -44,15 +44,37 @@ impl Model {
     /// Of these definitions and plugins; the plugins' own entities are among `defs` already.
     pub(crate) fn new(defs: Vec<EntityDef>, plugins: Vec<PluginDef>) -> Self {
         let names: Vec<&'static str> = defs.iter().map(|d| d.name).collect();
-        let entities: Vec<Entity> = defs.into_iter().map(|def| Entity::new(def, &names)).collect();
-        let by_name = entities.iter().enumerate().map(|(i, e)| (e.def.name, i)).collect();
-        let mut model = Model { entities, by_name, plugins: HashMap::new() };
+        let entities: Vec<Entity> = defs
+            .into_iter()
+            .map(|def| Entity::new(def, &names))
+            .collect();
+        let by_name = entities
+            .iter()
+            .enumerate()
+            .map(|(i, e)| (e.def.name, i))
+            .collect();
+        let mut model = Model {
+            entities,
+            by_name,
+            plugins: HashMap::new(),
+        };
         if let Some(base) = model.get(PLUGINS) {
             let of = |plugin: PluginDef| {
                 let p = &plugin.scopes;
-                let scopes = Scopes { consumer: p.consumer, service: p.service, route: p.route };
+                let scopes = Scopes {
+                    consumer: p.consumer,
+                    service: p.service,
+                    route: p.route,
+                };
                 let (config, checks) = (plugin.config.clone(), plugin.checks.clone());
-                let def = plugin_entity(&base.def, plugin.name, config, checks, plugin.protocols, scopes);
+                let def = plugin_entity(
+                    &base.def,
+                    plugin.name,
+                    config,
+                    checks,
+                    plugin.protocols,
+                    scopes,
+                );
                 (plugin.name, PluginEntity { plugin, def })
             };
             model.plugins = plugins.into_iter().map(of).collect();
@@ -102,13 +124,19 @@ impl Model {
         if entity.def.name != PLUGINS {
             return Ok(&entity.def);
         }
-        let name = input.get("name").or_else(|| stored.and_then(|row| row.get("name")));
+        let name = input
+            .get("name")
+            .or_else(|| stored.and_then(|row| row.get("name")));
         let known = name.and_then(Value::as_str).and_then(|n| self.plugin(n));
         known.map(|p| &p.def).ok_or_else(|| unknown_plugin(name))
     }
 
     /// The definition that a stored row is shown with: a plugin that is no longer there still has its row.
-    pub(crate) fn def_to_show<'a>(&'a self, entity: &'a Entity, row: &Map<String, Value>) -> &'a EntityDef {
+    pub(crate) fn def_to_show<'a>(
+        &'a self,
+        entity: &'a Entity,
+        row: &Map<String, Value>,
+    ) -> &'a EntityDef {
         self.def_of(entity, row, None).unwrap_or(&entity.def)
     }
 }
@@ -116,14 +144,26 @@ impl Model {
 impl Entity {
     fn new(def: EntityDef, known: &[&'static str]) -> Self {
         let mut names: Vec<&'static str> = def.unique_fields().collect();
-        names.extend(def.endpoint_key.filter(|k| *k != "id" && !names.contains(k)));
+        names.extend(
+            def.endpoint_key
+                .filter(|k| *k != "id" && !names.contains(k)),
+        );
         let alone = |name: &'static str| {
             let field = def.field(name)?.clone();
             Some((name, EntityDef::new(def.name, vec![(name, field)])))
         };
         let unique = names.into_iter().filter_map(alone).collect();
-        let foreign = def.foreign_keys().map(|(f, to, _)| (f, to)).filter(|(_, to)| known.contains(to)).collect();
-        Entity { def, unique, foreign, checks: Vec::new() }
+        let foreign = def
+            .foreign_keys()
+            .map(|(f, to, _)| (f, to))
+            .filter(|(_, to)| known.contains(to))
+            .collect();
+        Entity {
+            def,
+            unique,
+            foreign,
+            checks: Vec::new(),
+        }
     }
 
     /// The fields by which a row can be named.
@@ -133,18 +173,27 @@ impl Entity {
 
     /// What is wrong with a value of a unique field.
     pub(crate) fn check_unique(&self, field: &str, value: &Value) -> Result<(), String> {
-        let Some((_, def)) = self.unique.iter().find(|(n, _)| *n == field) else { return Ok(()) };
+        let Some((_, def)) = self.unique.iter().find(|(n, _)| *n == field) else {
+            return Ok(());
+        };
         let row = Map::from_iter([(field.to_owned(), value.clone())]);
         match complete(def, row, Op::Insert, 0) {
             Ok(_) => Ok(()),
-            Err(wrong) => Err(wrong.0.get(field).and_then(Value::as_str).unwrap_or("invalid value").to_owned()),
+            Err(wrong) => Err(wrong
+                .0
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or("invalid value")
+                .to_owned()),
         }
     }
 }
 
 /// A UUID in its usual form and no other, as Kong takes them.
 pub(crate) fn uuid(text: &str) -> Option<Uuid> {
-    (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
+    (text.len() == 36)
+        .then(|| Uuid::try_parse(text).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -164,14 +213,27 @@ mod tests {
             services.check_unique("name", &json!("../routes")),
             Err("invalid value '../routes': the only accepted ascii characters are alphanumerics or ., -, _, and ~".into())
         );
-        assert_eq!(services.check_unique("name", &json!(1)), Err("expected a string".into()));
-        assert_eq!(model.get("consumers").unwrap().unique_fields().collect::<Vec<_>>(), ["username", "custom_id"]);
+        assert_eq!(
+            services.check_unique("name", &json!(1)),
+            Err("expected a string".into())
+        );
+        assert_eq!(
+            model
+                .get("consumers")
+                .unwrap()
+                .unique_fields()
+                .collect::<Vec<_>>(),
+            ["username", "custom_id"]
+        );
     }
 
     #[test]
     fn references_to_entities_we_do_not_have_are_left_out() {
         let model = Model::new(CORE.clone(), Vec::new());
-        assert_eq!(model.get("routes").unwrap().foreign, [("service", "services")]);
+        assert_eq!(
+            model.get("routes").unwrap().foreign,
+            [("service", "services")]
+        );
         assert!(model.get("services").unwrap().foreign.is_empty());
     }
 
@@ -188,7 +250,12 @@ mod tests {
     #[test]
     fn only_the_usual_form_is_a_uuid() {
         assert!(uuid("00000001-0000-4000-8000-00000000000A").is_some());
-        for bad in ["", "x", "00000001000040008000000000000001", "{00000001-0000-4000-8000-000000000001}"] {
+        for bad in [
+            "",
+            "x",
+            "00000001000040008000000000000001",
+            "{00000001-0000-4000-8000-000000000001}",
+        ] {
             assert!(uuid(bad).is_none(), "{bad}");
         }
     }

@@ -24,10 +24,22 @@ pub(crate) fn plugin(call: &Call<'_>) -> Answer {
 /// `GET /plugins/schema/{name}`: only `config`, as before Kong 1.2.
 pub(crate) fn plugin_config(call: &Call<'_>) -> Answer {
     let schema = render::plugin_schema_json(&named(call)?.def);
-    let config = schema["fields"].as_array().into_iter().flatten().find_map(|f| f.get("config"));
-    let fields = config.and_then(|c| c.get("fields")).cloned().unwrap_or_else(|| json!([]));
-    let checks = config.and_then(|c| c.get("entity_checks")).cloned().unwrap_or_else(|| json!([]));
-    Ok(respond::ok(&json!({ "entity_checks": checks, "fields": fields })))
+    let config = schema["fields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find_map(|f| f.get("config"));
+    let fields = config
+        .and_then(|c| c.get("fields"))
+        .cloned()
+        .unwrap_or_else(|| json!([]));
+    let checks = config
+        .and_then(|c| c.get("entity_checks"))
+        .cloned()
+        .unwrap_or_else(|| json!([]));
+    Ok(respond::ok(
+        &json!({ "entity_checks": checks, "fields": fields }),
+    ))
 }
 
 /// `POST /schemas/{entity}/validate`. Values of forms stay texts here, as in Kong.
@@ -53,9 +65,14 @@ fn validate(call: Call<'_>, name: &str) -> Answer {
 fn named<'a>(call: &Call<'a>) -> Result<&'a PluginEntity, ApiError> {
     let name = call.segment(2)?;
     let found = call.app.model.plugin(&name);
-    found.ok_or_else(|| ApiError::message(StatusCode::NOT_FOUND, &format!("No plugin named '{name}'")))
+    found.ok_or_else(|| {
+        ApiError::message(StatusCode::NOT_FOUND, &format!("No plugin named '{name}'"))
+    })
 }
 
 fn no_entity(name: &str) -> ApiError {
-    ApiError::Json(StatusCode::NOT_FOUND, json!({ "message": Value::from(format!("No entity named '{name}'")) }))
+    ApiError::Json(
+        StatusCode::NOT_FOUND,
+        json!({ "message": Value::from(format!("No entity named '{name}'")) }),
+    )
 }

@@ -64,7 +64,14 @@ pub struct Listen {
 impl Listen {
     /// Plain HTTP on that address.
     pub fn plain(addr: SocketAddr) -> Self {
-        Listen { addr, tls: false, http2: false, reuse_port: false, backlog: None, v6only: None }
+        Listen {
+            addr,
+            tls: false,
+            http2: false,
+            reuse_port: false,
+            backlog: None,
+            v6only: None,
+        }
     }
 }
 
@@ -79,7 +86,9 @@ pub struct Certificate {
 
 impl std::fmt::Debug for Certificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificate").field("chain", &self.chain.len()).finish_non_exhaustive()
+        f.debug_struct("Certificate")
+            .field("chain", &self.chain.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,17 +104,32 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    pub(crate) fn bind(router: Router, listen: &[Listen], certificates: &[Certificate]) -> Result<Self, AdminError> {
+    pub(crate) fn bind(
+        router: Router,
+        listen: &[Listen],
+        certificates: &[Certificate],
+    ) -> Result<Self, AdminError> {
         let mut sockets = Vec::new();
         let mut addrs = Vec::new();
         for l in listen {
-            let at = |source| AdminError::Bind { addr: l.addr, source };
-            let tls = l.tls.then(|| acceptor(certificates, l.http2)).transpose()?.map(Arc::new);
+            let at = |source| AdminError::Bind {
+                addr: l.addr,
+                source,
+            };
+            let tls = l
+                .tls
+                .then(|| acceptor(certificates, l.http2))
+                .transpose()?
+                .map(Arc::new);
             let socket = socket(l).map_err(at)?;
             addrs.push(socket.local_addr().map_err(at)?);
             sockets.push((socket, tls));
         }
-        Ok(AdminServer { router, sockets, addrs })
+        Ok(AdminServer {
+            router,
+            sockets,
+            addrs,
+        })
     }
 
     /// Where it listens, in the order of the settings; ports that the system chose are known here.
@@ -126,9 +150,15 @@ impl AdminServer {
         let (closing, closed) = watch::channel(false);
         let mut loops = Vec::new();
         for ((socket, tls), addr) in self.sockets.into_iter().zip(self.addrs) {
-            let listener = TcpListener::from_std(socket).map_err(|source| AdminError::Bind { addr, source })?;
+            let listener = TcpListener::from_std(socket)
+                .map_err(|source| AdminError::Bind { addr, source })?;
             tracing::info!(%addr, tls = tls.is_some(), "the Admin API listens");
-            loops.push(tokio::spawn(accept(listener, tls, self.router.clone(), closed.clone())));
+            loops.push(tokio::spawn(accept(
+                listener,
+                tls,
+                self.router.clone(),
+                closed.clone(),
+            )));
         }
         stop.await;
         // The loops hear it, or are gone already.
@@ -160,7 +190,11 @@ async fn accept(
                 tokio::spawn(connection(stream, peer, tls, router, watcher));
             }
             // Of the connection, not of the listener.
-            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) => {}
             Err(error) => {
                 tracing::warn!(%error, "the Admin API cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -168,7 +202,10 @@ async fn accept(
         }
     }
     drop(listener);
-    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(GRACE, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("requests to the Admin API were cut off: they did not end in time");
     }
 }
@@ -182,26 +219,39 @@ async fn connection(
 ) {
     // Answers are one write each: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router.map_request(move |mut request: http::Request<_>| {
-        request.extensions_mut().insert(Peer(peer));
-        request
-    }));
+    let service =
+        TowerToHyperService::new(router.map_request(move |mut request: http::Request<_>| {
+            request.extensions_mut().insert(Peer(peer));
+            request
+        }));
     let mut h1 = hyper::server::conn::http1::Builder::new();
     h1.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let ended = match tls {
-        None => watcher.watch(h1.serve_connection(TokioIo::new(stream), service)).await,
+        None => {
+            watcher
+                .watch(h1.serve_connection(TokioIo::new(stream), service))
+                .await
+        }
         Some(acceptor) => {
             let stream = match tokio::time::timeout(HANDSHAKE, handshake(&acceptor, stream)).await {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(why)) => return tracing::debug!(%peer, why, "TLS handshake with the Admin API failed"),
-                Err(_) => return tracing::debug!(%peer, "TLS handshake with the Admin API took too long"),
+                Ok(Err(why)) => {
+                    return tracing::debug!(%peer, why, "TLS handshake with the Admin API failed");
+                }
+                Err(_) => {
+                    return tracing::debug!(%peer, "TLS handshake with the Admin API took too long");
+                }
             };
             if stream.ssl().selected_alpn_protocol() == Some(b"h2") {
                 let mut h2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 h2.timer(TokioTimer::new()).keep_alive_interval(HEAD);
-                watcher.watch(h2.serve_connection(TokioIo::new(stream), service)).await
+                watcher
+                    .watch(h2.serve_connection(TokioIo::new(stream), service))
+                    .await
             } else {
-                watcher.watch(h1.serve_connection(TokioIo::new(stream), service)).await
+                watcher
+                    .watch(h1.serve_connection(TokioIo::new(stream), service))
+                    .await
             }
         }
     };
@@ -210,15 +260,25 @@ async fn connection(
     }
 }
 
-async fn handshake(acceptor: &SslAcceptor, stream: TcpStream) -> Result<SslStream<TcpStream>, String> {
+async fn handshake(
+    acceptor: &SslAcceptor,
+    stream: TcpStream,
+) -> Result<SslStream<TcpStream>, String> {
     let ssl = Ssl::new(acceptor.context()).map_err(|e| e.to_string())?;
     let mut stream = SslStream::new(ssl, stream).map_err(|e| e.to_string())?;
-    Pin::new(&mut stream).accept().await.map_err(|e| e.to_string())?;
+    Pin::new(&mut stream)
+        .accept()
+        .await
+        .map_err(|e| e.to_string())?;
     Ok(stream)
 }
 
 fn socket(l: &Listen) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(l.addr), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(l.addr),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if l.reuse_port {
         socket.set_reuse_port(true)?;
@@ -227,7 +287,10 @@ fn socket(l: &Listen) -> io::Result<StdListener> {
         socket.set_only_v6(only)?;
     }
     socket.bind(&l.addr.into())?;
-    socket.listen(l.backlog.map_or(BACKLOG, |n| i32::try_from(n).unwrap_or(i32::MAX)))?;
+    socket.listen(
+        l.backlog
+            .map_or(BACKLOG, |n| i32::try_from(n).unwrap_or(i32::MAX)),
+    )?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
@@ -237,11 +300,15 @@ fn acceptor(certificates: &[Certificate], http2: bool) -> Result<SslAcceptor, Ad
     let bad = |e: openssl::error::ErrorStack| AdminError::Tls(e.to_string());
     let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(bad)?;
     if certificates.is_empty() {
-        return Err(AdminError::Tls("an ssl listener needs a certificate and there is none".into()));
+        return Err(AdminError::Tls(
+            "an ssl listener needs a certificate and there is none".into(),
+        ));
     }
     for c in certificates {
         let mut chain = X509::stack_from_pem(&c.chain).map_err(bad)?.into_iter();
-        let leaf = chain.next().ok_or_else(|| AdminError::Tls("a certificate file holds no certificate".into()))?;
+        let leaf = chain
+            .next()
+            .ok_or_else(|| AdminError::Tls("a certificate file holds no certificate".into()))?;
         let key = openssl::pkey::PKey::private_key_from_pem(&c.key).map_err(bad)?;
         builder.set_certificate(&leaf).map_err(bad)?;
         builder.set_private_key(&key).map_err(bad)?;
@@ -249,7 +316,13 @@ fn acceptor(certificates: &[Certificate], http2: bool) -> Result<SslAcceptor, Ad
             builder.add_extra_chain_cert(above).map_err(bad)?;
         }
     }
-    let protocols: &'static [u8] = if http2 { b"\x02h2\x08http/1.1" } else { b"\x08http/1.1" };
-    builder.set_alpn_select_callback(move |_, client| select_next_proto(protocols, client).ok_or(AlpnError::NOACK));
+    let protocols: &'static [u8] = if http2 {
+        b"\x02h2\x08http/1.1"
+    } else {
+        b"\x08http/1.1"
+    };
+    builder.set_alpn_select_callback(move |_, client| {
+        select_next_proto(protocols, client).ok_or(AlpnError::NOACK)
+    });
     Ok(builder.build())
 }

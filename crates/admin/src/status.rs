@@ -49,7 +49,10 @@ pub trait StatusSource: Send + Sync + 'static {
 
     /// For `memory.workers_lua_vms` of `GET /status` and `pids` of `GET /`.
     fn workers(&self) -> Vec<Worker> {
-        vec![Worker { pid: std::process::id(), memory: resident_memory().unwrap_or_default() }]
+        vec![Worker {
+            pid: std::process::id(),
+            memory: resident_memory().unwrap_or_default(),
+        }]
     }
 
     /// For `timers` of `GET /`.
@@ -73,7 +76,11 @@ impl StatusSource for ProcessOnly {}
 fn resident_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    line.split_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib * 1024)
 }
 
 #[cfg(test)]

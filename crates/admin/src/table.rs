@@ -19,11 +19,23 @@ pub(crate) enum Target {
     /// `/routes/{routes}`
     Row { entity: &'static str },
     /// `/services/{services}/routes`
-    Below { parent: &'static str, field: &'static str, entity: &'static str },
+    Below {
+        parent: &'static str,
+        field: &'static str,
+        entity: &'static str,
+    },
     /// `/services/{services}/routes/{routes}`
-    RowBelow { parent: &'static str, field: &'static str, entity: &'static str },
+    RowBelow {
+        parent: &'static str,
+        field: &'static str,
+        entity: &'static str,
+    },
     /// `/routes/{routes}/service`
-    Hop { entity: &'static str, field: &'static str, to: &'static str },
+    Hop {
+        entity: &'static str,
+        field: &'static str,
+        to: &'static str,
+    },
     /// `/`
     Root,
     /// `/status`
@@ -78,8 +90,16 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
         read("/plugins/schema/{name}", Target::PluginConfigSchema),
         read("/schemas/{name}", Target::EntitySchema),
         read("/schemas/plugins/{name}", Target::PluginSchema),
-        at("/schemas/{db_entity_name}/validate".into(), ASK, Target::ValidateEntity),
-        at("/schemas/plugins/validate".into(), ASK, Target::ValidatePlugin),
+        at(
+            "/schemas/{db_entity_name}/validate".into(),
+            ASK,
+            Target::ValidateEntity,
+        ),
+        at(
+            "/schemas/plugins/validate".into(),
+            ASK,
+            Target::ValidatePlugin,
+        ),
         // Kong lists the methods of a row and a collection for tags too, and refuses what would write.
         at("/tags".into(), COLLECTION, Target::Tags),
         at("/tags/{tags}".into(), ONE, Target::Tag),
@@ -87,19 +107,51 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
     ];
     for e in model.iter() {
         let (entity, collection) = (e.def.name, e.def.collection);
-        all.push(at(format!("/{collection}"), COLLECTION, Target::Collection { entity }));
-        all.push(at(format!("/{collection}/{{{entity}}}"), ONE, Target::Row { entity }));
+        all.push(at(
+            format!("/{collection}"),
+            COLLECTION,
+            Target::Collection { entity },
+        ));
+        all.push(at(
+            format!("/{collection}/{{{entity}}}"),
+            ONE,
+            Target::Row { entity },
+        ));
         for &(field, to) in &e.foreign {
-            all.push(at(format!("/{collection}/{{{entity}}}/{field}"), ONE, Target::Hop { entity, field, to }));
+            all.push(at(
+                format!("/{collection}/{{{entity}}}/{field}"),
+                ONE,
+                Target::Hop { entity, field, to },
+            ));
         }
         for nested in &e.def.nested {
-            let found = e.foreign.iter().find(|(f, _)| *f == nested.field).and_then(|(_, to)| model.get(to));
+            let found = e
+                .foreign
+                .iter()
+                .find(|(f, _)| *f == nested.field)
+                .and_then(|(_, to)| model.get(to));
             let Some(parent) = found else { continue };
             let (parent, above, field) = (parent.def.name, parent.def.collection, nested.field);
             let path = format!("/{above}/{{{parent}}}/{}", nested.segment);
             let row = format!("{path}/{{{entity}}}");
-            all.push(at(path, COLLECTION, Target::Below { parent, field, entity }));
-            all.push(at(row, ONE, Target::RowBelow { parent, field, entity }));
+            all.push(at(
+                path,
+                COLLECTION,
+                Target::Below {
+                    parent,
+                    field,
+                    entity,
+                },
+            ));
+            all.push(at(
+                row,
+                ONE,
+                Target::RowBelow {
+                    parent,
+                    field,
+                    entity,
+                },
+            ));
         }
     }
     all.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
@@ -112,7 +164,11 @@ fn read(path: &str, target: Target) -> Endpoint {
 }
 
 fn at(path: String, allow: &'static str, target: Target) -> Endpoint {
-    Endpoint { path, target, allow }
+    Endpoint {
+        path,
+        target,
+        allow,
+    }
 }
 
 #[cfg(test)]
@@ -120,15 +176,19 @@ fn at(path: String, allow: &'static str, target: Target) -> Endpoint {
 mod tests {
     use http::Method;
     use silverback_entities::CORE;
-    use silverback_schema::field::{foreign, id, string};
     use silverback_schema::EntityDef;
+    use silverback_schema::field::{foreign, id, string};
 
     use super::*;
 
     fn table() -> Vec<Endpoint> {
         let keys = EntityDef::new(
             "keyauth_credentials",
-            vec![("id", id()), ("consumer", foreign("consumers")), ("key", string().unique())],
+            vec![
+                ("id", id()),
+                ("consumer", foreign("consumers")),
+                ("key", string().unique()),
+            ],
         )
         .collection("key-auths")
         .endpoint_key("key")
@@ -191,13 +251,20 @@ mod tests {
         let all = table();
         let of = |path: &str| all.iter().find(|e| e.path == path).unwrap();
         assert_eq!(of("/services").allow, "GET, HEAD, OPTIONS, POST");
-        assert_eq!(of("/routes/{routes}/service").allow, "DELETE, GET, HEAD, OPTIONS, PATCH, PUT");
+        assert_eq!(
+            of("/routes/{routes}/service").allow,
+            "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
+        );
         assert!(of("/").allows(&Method::HEAD));
         assert!(!of("/").allows(&Method::POST));
         assert!(!of("/services").allows(&Method::from_bytes(b"FOO").unwrap()));
         assert_eq!(
             of("/consumers/{consumers}/key-auth").target,
-            Target::Below { parent: "consumers", field: "consumer", entity: "keyauth_credentials" }
+            Target::Below {
+                parent: "consumers",
+                field: "consumer",
+                entity: "keyauth_credentials"
+            }
         );
     }
 }

@@ -27,7 +27,11 @@ async fn page(call: Call<'_>, tag: Option<&str>) -> Answer {
         return Err(Violations::field("tags", texts::TAGS_READ_ONLY).into());
     }
     let size = call.args.size()?;
-    let Page { rows, next } = call.app.store.tags(tag, size, call.args.get("offset")).await?;
+    let Page { rows, next } = call
+        .app
+        .store
+        .tags(tag, size, call.args.get("offset"))
+        .await?;
     let rows = rows
         .into_iter()
         .map(|t| {
@@ -39,5 +43,7 @@ async fn page(call: Call<'_>, tag: Option<&str>) -> Answer {
         })
         .collect();
     let path = format!("/{}", call.path);
-    Ok(respond::ok(&listed(rows, next, |offset| call.args.next(&path, offset, tag.is_some()))))
+    Ok(respond::ok(&listed(rows, next, |offset| {
+        call.args.next(&path, offset, tag.is_some())
+    })))
 }

@@ -27,14 +27,21 @@ pub(super) fn urlencoded(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
 }
 
 /// The fields of a multipart body. As in Kong, one whose boundary is not said has no fields.
-pub(super) async fn multipart(content_type: &str, bytes: Bytes) -> Result<Map<String, Value>, ApiError> {
-    let Ok(boundary) = multer::parse_boundary(content_type) else { return Ok(Map::new()) };
+pub(super) async fn multipart(
+    content_type: &str,
+    bytes: Bytes,
+) -> Result<Map<String, Value>, ApiError> {
+    let Ok(boundary) = multer::parse_boundary(content_type) else {
+        return Ok(Map::new());
+    };
     let broken = |_| ApiError::bad(texts::BAD_MULTIPART);
     let stream = futures::stream::once(async move { Ok::<_, Infallible>(bytes) });
     let mut parts = multer::Multipart::new(stream, boundary);
     let mut pairs = Pairs::new();
     while let Some(part) = parts.next_field().await.map_err(broken)? {
-        let Some(name) = part.name().map(str::to_owned) else { continue };
+        let Some(name) = part.name().map(str::to_owned) else {
+            continue;
+        };
         let value = part.bytes().await.map_err(broken)?;
         let value = String::from_utf8(value.into()).map_err(|_| ApiError::bad(texts::BAD_FORM))?;
         push(&mut pairs, name, value)?;
@@ -55,7 +62,9 @@ fn push(pairs: &mut Pairs, name: String, value: String) -> Result<(), ApiError> 
 
 fn decode(text: &str) -> Result<String, ApiError> {
     let spaced = text.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| ApiError::bad(texts::BAD_FORM))?;
+    let decoded = percent_decode_str(&spaced)
+        .decode_utf8()
+        .map_err(|_| ApiError::bad(texts::BAD_FORM))?;
     Ok(decoded.into_owned())
 }
 
@@ -75,26 +84,42 @@ mod tests {
 
     #[test]
     fn pairs_are_decoded_strictly() {
-        assert_eq!(Value::Object(urlencoded(b"a=%C3%A4+b&c&&d=").unwrap()), json!({ "a": "ä b", "c": "", "d": "" }));
+        assert_eq!(
+            Value::Object(urlencoded(b"a=%C3%A4+b&c&&d=").unwrap()),
+            json!({ "a": "ä b", "c": "", "d": "" })
+        );
         assert_eq!(text_of(urlencoded(b"a=%ff").unwrap_err()), texts::BAD_FORM);
         assert_eq!(text_of(urlencoded(b"a=\xff").unwrap_err()), texts::BAD_FORM);
         assert_eq!(text_of(urlencoded(b"a=%00").unwrap_err()), texts::NUL);
         let many = vec!["a=1"; MAX_ARGUMENTS + 1].join("&");
-        assert_eq!(text_of(urlencoded(many.as_bytes()).unwrap_err()), texts::TOO_MANY_ARGUMENTS);
+        assert_eq!(
+            text_of(urlencoded(many.as_bytes()).unwrap_err()),
+            texts::TOO_MANY_ARGUMENTS
+        );
     }
 
     #[tokio::test]
     async fn parts_of_a_multipart_body_are_fields() {
         let body = "--B\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nx\r\n\
                     --B\r\nContent-Disposition: form-data; name=\"tags[]\"\r\n\r\na\r\n--B--\r\n";
-        let got = multipart("multipart/form-data; boundary=B", Bytes::from_static(body.as_bytes())).await.unwrap();
+        let got = multipart(
+            "multipart/form-data; boundary=B",
+            Bytes::from_static(body.as_bytes()),
+        )
+        .await
+        .unwrap();
         assert_eq!(Value::Object(got), json!({ "name": "x", "tags": ["a"] }));
     }
 
     #[tokio::test]
     async fn multipart_without_boundary_is_empty_and_a_broken_one_an_error() {
         let body = Bytes::from_static(b"--B\r\n");
-        assert!(multipart("multipart/form-data", body.clone()).await.unwrap().is_empty());
+        assert!(
+            multipart("multipart/form-data", body.clone())
+                .await
+                .unwrap()
+                .is_empty()
+        );
         let cut = multipart("multipart/form-data; boundary=B", body).await;
         assert_eq!(text_of(cut.unwrap_err()), texts::BAD_MULTIPART);
     }

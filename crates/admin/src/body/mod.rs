@@ -42,20 +42,27 @@ enum Kind {
 
 /// Reads the body of a request that writes.
 pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Payload, ApiError> {
-    let content_type = headers.get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap_or_default());
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .map(|v| v.to_str().unwrap_or_default());
     let kind = match content_type {
         Some(text) => Some(kind(text).ok_or(ApiError::UnsupportedMediaType)?),
         None if body.is_end_stream() => None,
         None => return Err(ApiError::UnsupportedMediaType),
     };
-    let Some(kind) = kind else { return Ok(Payload::default()) };
+    let Some(kind) = kind else {
+        return Ok(Payload::default());
+    };
     let bytes = collect(body).await?;
     let fields = match kind {
         Kind::Json => json(&bytes)?,
         Kind::Form => form::urlencoded(&bytes)?,
         Kind::Multipart => form::multipart(content_type.unwrap_or_default(), bytes).await?,
     };
-    Ok(Payload { fields, is_form: kind != Kind::Json })
+    Ok(Payload {
+        fields,
+        is_form: kind != Kind::Json,
+    })
 }
 
 async fn collect(body: Body) -> Result<Bytes, ApiError> {
@@ -67,7 +74,10 @@ async fn collect(body: Body) -> Result<Bytes, ApiError> {
         Ok(Ok(all)) => Ok(all.to_bytes()),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(ApiError::bad(texts::BODY_BROKEN)),
-        Err(_) => Err(ApiError::message(StatusCode::REQUEST_TIMEOUT, texts::BODY_TOO_SLOW)),
+        Err(_) => Err(ApiError::message(
+            StatusCode::REQUEST_TIMEOUT,
+            texts::BODY_TOO_SLOW,
+        )),
     }
 }
 
@@ -85,7 +95,9 @@ fn kind(content_type: &str) -> Option<Kind> {
 
 fn json(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match serde_json::from_slice(bytes) {
-        Ok(Value::Object(map)) if !map.iter().any(|(k, v)| k.contains('\0') || has_nul(v)) => Ok(map),
+        Ok(Value::Object(map)) if !map.iter().any(|(k, v)| k.contains('\0') || has_nul(v)) => {
+            Ok(map)
+        }
         Ok(Value::Object(_)) => Err(ApiError::bad(texts::NUL)),
         Ok(_) => Err(ApiError::bad(texts::NOT_AN_OBJECT)),
         Err(_) => Err(ApiError::bad(texts::BAD_JSON)),
@@ -109,13 +121,19 @@ mod tests {
 
     use super::*;
 
-    async fn read_as(content_type: Option<&str>, body: impl Into<Body>) -> Result<Payload, (u16, String)> {
+    async fn read_as(
+        content_type: Option<&str>,
+        body: impl Into<Body>,
+    ) -> Result<Payload, (u16, String)> {
         let mut headers = HeaderMap::new();
         if let Some(t) = content_type {
             headers.insert(header::CONTENT_TYPE, t.parse().unwrap());
         }
         read(&headers, body.into()).await.map_err(|e| match e {
-            ApiError::Json(status, body) => (status.as_u16(), body["message"].as_str().unwrap().to_owned()),
+            ApiError::Json(status, body) => (
+                status.as_u16(),
+                body["message"].as_str().unwrap().to_owned(),
+            ),
             ApiError::UnsupportedMediaType => (415, String::new()),
             ApiError::MethodNotAllowed => (405, String::new()),
         })
@@ -123,9 +141,23 @@ mod tests {
 
     #[tokio::test]
     async fn json_objects_are_read() {
-        let got = read_as(Some("application/json; charset=utf-8"), r#"{"a":1,"a":2}"#).await.unwrap();
-        assert_eq!(got, Payload { fields: json!({ "a": 2 }).as_object().unwrap().clone(), is_form: false });
-        assert!(read_as(Some("APPLICATION/JSON"), "{}").await.unwrap().fields.is_empty());
+        let got = read_as(Some("application/json; charset=utf-8"), r#"{"a":1,"a":2}"#)
+            .await
+            .unwrap();
+        assert_eq!(
+            got,
+            Payload {
+                fields: json!({ "a": 2 }).as_object().unwrap().clone(),
+                is_form: false
+            }
+        );
+        assert!(
+            read_as(Some("APPLICATION/JSON"), "{}")
+                .await
+                .unwrap()
+                .fields
+                .is_empty()
+        );
     }
 
     #[tokio::test]
@@ -141,7 +173,11 @@ mod tests {
             ("{\"a\":\"\\u0000\"}", texts::NUL),
             ("{\"a\":[{\"b\\u0000\":1}]}", texts::NUL),
         ] {
-            assert_eq!(read_as(Some("application/json"), body.to_owned()).await, Err((400, text.to_owned())), "{body:.40}");
+            assert_eq!(
+                read_as(Some("application/json"), body.to_owned()).await,
+                Err((400, text.to_owned())),
+                "{body:.40}"
+            );
         }
         assert_eq!(
             read_as(Some("application/json"), b"{\"a\":\"\xff\"}".to_vec()).await,
@@ -155,19 +191,33 @@ mod tests {
             assert_eq!(read_as(Some(t), "{}").await, Err((415, String::new())));
         }
         assert_eq!(read_as(None, "{}").await, Err((415, String::new())));
-        assert!(read_as(None, Body::empty()).await.unwrap().fields.is_empty());
+        assert!(
+            read_as(None, Body::empty())
+                .await
+                .unwrap()
+                .fields
+                .is_empty()
+        );
     }
 
     #[tokio::test]
     async fn too_much_is_413() {
         let big = vec![b' '; MAX_BYTES + 1];
-        assert_eq!(read_as(Some("application/json"), big).await.unwrap_err().0, 413);
+        assert_eq!(
+            read_as(Some("application/json"), big).await.unwrap_err().0,
+            413
+        );
     }
 
     #[tokio::test]
     async fn forms_are_read_as_texts() {
-        let got = read_as(Some("application/x-www-form-urlencoded"), "a=1&b.c=x+y%21").await.unwrap();
-        assert_eq!(Value::Object(got.fields), json!({ "a": "1", "b": { "c": "x y!" } }));
+        let got = read_as(Some("application/x-www-form-urlencoded"), "a=1&b.c=x+y%21")
+            .await
+            .unwrap();
+        assert_eq!(
+            Value::Object(got.fields),
+            json!({ "a": "1", "b": { "c": "x y!" } })
+        );
         assert!(got.is_form);
     }
 }

@@ -43,7 +43,9 @@ impl Call<'_> {
     /// A segment of the path, decoded.
     pub(crate) fn segment(&self, n: usize) -> Result<String, ApiError> {
         let decoded = percent_encoding::percent_decode_str(self.raw(n)).decode_utf8();
-        decoded.map(|s| s.into_owned()).map_err(|_| ApiError::bad(texts::BAD_PATH))
+        decoded
+            .map(|s| s.into_owned())
+            .map_err(|_| ApiError::bad(texts::BAD_PATH))
     }
 }
 
@@ -64,7 +66,9 @@ impl RowKey {
             return Err(ApiError::invalid_primary_key());
         };
         let value = Value::from(text);
-        entity.check_unique(field, &value).map_err(|why| ApiError::invalid_unique(field, &why))?;
+        entity
+            .check_unique(field, &value)
+            .map_err(|why| ApiError::invalid_unique(field, &why))?;
         match value {
             Value::String(text) => Ok(RowKey::Named(field, text)),
             _ => Err(ApiError::not_found()),
@@ -96,18 +100,33 @@ pub(crate) async fn serve(mut call: Call<'_>, target: Target) -> Answer {
     match target {
         Target::Collection { entity } => collection(&call, app.model.of(entity)?, payload).await,
         Target::Row { entity } => row(&call, app.model.of(entity)?, payload).await,
-        Target::Below { parent, field, entity } => {
+        Target::Below {
+            parent,
+            field,
+            entity,
+        } => {
             let above = app.model.of(parent)?;
             let id = find(app, above, call.segment(1)?).await?;
             below(&call, app.model.of(entity)?, (field, id), payload).await
         }
-        Target::RowBelow { parent, field, entity } => {
+        Target::RowBelow {
+            parent,
+            field,
+            entity,
+        } => {
             let above = app.model.of(parent)?;
             let id = find(app, above, call.segment(1)?).await?;
             row_below(&call, app.model.of(entity)?, (field, id), payload).await
         }
         Target::Hop { entity, field, to } => {
-            hop(&call, app.model.of(entity)?, field, app.model.of(to)?, payload).await
+            hop(
+                &call,
+                app.model.of(entity)?,
+                field,
+                app.model.of(to)?,
+                payload,
+            )
+            .await
         }
         _ => Err(ApiError::not_found()),
     }
@@ -137,7 +156,9 @@ async fn row(call: &Call<'_>, entity: &Entity, payload: Payload) -> Answer {
 
 async fn below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Payload) -> Answer {
     match *call.method {
-        Method::GET | Method::HEAD => read::page(call.app, entity, &call.args, Some(parent), call.path).await,
+        Method::GET | Method::HEAD => {
+            read::page(call.app, entity, &call.args, Some(parent), call.path).await
+        }
         Method::POST => write::insert(call.app, entity, payload, Some(parent)).await,
         _ => Err(ApiError::MethodNotAllowed),
     }
@@ -155,7 +176,11 @@ async fn row_below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Pa
         Method::PATCH => write::update(app, entity, &key, payload, Some(parent)).await,
         Method::DELETE => {
             let row = read::below(app, entity, &key, parent).await?;
-            let id = row.get("id").and_then(Value::as_str).and_then(uuid).ok_or_else(ApiError::not_found)?;
+            let id = row
+                .get("id")
+                .and_then(Value::as_str)
+                .and_then(uuid)
+                .ok_or_else(ApiError::not_found)?;
             app.store.delete(&entity.def, &Key::Id(id)).await?;
             Ok(respond::empty(StatusCode::NO_CONTENT))
         }
@@ -164,10 +189,20 @@ async fn row_below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Pa
 }
 
 /// The row that a row points at.
-async fn hop(call: &Call<'_>, entity: &Entity, field: &'static str, to: &Entity, payload: Payload) -> Answer {
+async fn hop(
+    call: &Call<'_>,
+    entity: &Entity,
+    field: &'static str,
+    to: &Entity,
+    payload: Payload,
+) -> Answer {
     let app = call.app;
     let key = RowKey::parse(entity, call.segment(1)?)?;
-    let row = app.store.get(&entity.def, &key.store()).await?.ok_or_else(ApiError::not_found)?;
+    let row = app
+        .store
+        .get(&entity.def, &key.store())
+        .await?
+        .ok_or_else(ApiError::not_found)?;
     let pointed = reference(&row, field);
     if *call.method == Method::PUT {
         let id = pointed.unwrap_or_else(Uuid::new_v4);
@@ -188,7 +223,12 @@ async fn hop(call: &Call<'_>, entity: &Entity, field: &'static str, to: &Entity,
 /// The id of the row that a path names, without reading it.
 async fn find(app: &App, entity: &Entity, text: String) -> Result<Uuid, ApiError> {
     let found = match RowKey::parse(entity, text)? {
-        RowKey::Id(id) => app.store.exists_many(&entity.def, &[id]).await?.into_iter().next(),
+        RowKey::Id(id) => app
+            .store
+            .exists_many(&entity.def, &[id])
+            .await?
+            .into_iter()
+            .next(),
         RowKey::Named(_, name) => app.store.resolve(&entity.def, &name).await?,
     };
     found.ok_or_else(ApiError::not_found)
@@ -201,7 +241,9 @@ fn reference(row: &Row, field: &str) -> Option<Uuid> {
 
 /// Seconds since 1970.
 pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -220,19 +262,32 @@ mod tests {
         let model = Model::new(CORE.clone(), Vec::new());
         let services = model.get("services").unwrap();
         let parse = |s: &str| RowKey::parse(services, s.into());
-        assert!(matches!(parse("00000001-0000-4000-8000-000000000001"), Ok(RowKey::Id(_))));
+        assert!(matches!(
+            parse("00000001-0000-4000-8000-000000000001"),
+            Ok(RowKey::Id(_))
+        ));
         assert_eq!(parse("svc1").unwrap(), RowKey::Named("name", "svc1".into()));
-        let ApiError::Json(status, body) = parse("../routes").unwrap_err() else { panic!() };
-        assert_eq!((status.as_u16(), &body["name"]), (400, &Value::from("invalid unique name")));
+        let ApiError::Json(status, body) = parse("../routes").unwrap_err() else {
+            panic!()
+        };
+        assert_eq!(
+            (status.as_u16(), &body["name"]),
+            (400, &Value::from("invalid unique name"))
+        );
     }
 
     #[test]
     fn entities_without_names_take_ids_only() {
         let model = Model::new(vec![EntityDef::new("x", vec![("id", id())])], Vec::new());
-        let ApiError::Json(status, body) = RowKey::parse(model.get("x").unwrap(), "a".into()).unwrap_err() else {
+        let ApiError::Json(status, body) =
+            RowKey::parse(model.get("x").unwrap(), "a".into()).unwrap_err()
+        else {
             panic!()
         };
         assert_eq!(status.as_u16(), 400);
-        assert_eq!(body["message"], "invalid primary key: '{id=\"expected a valid UUID\"}'");
+        assert_eq!(
+            body["message"],
+            "invalid primary key: '{id=\"expected a valid UUID\"}'"
+        );
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use silverback_plugin::env::{Increment, Task};
-use silverback_plugin::{ClusterCounters, ConfigError, CounterError, InstanceInfo, PluginEnv, Services};
+use silverback_plugin::{
+    ClusterCounters, ConfigError, CounterError, InstanceInfo, PluginEnv, Services,
+};
 use silverback_schema::Violations;
 use silverback_store::{Key, ListQuery};
 use uuid::Uuid;
@@ -19,28 +21,50 @@ use crate::model::{Entity, PLUGINS};
 use crate::texts;
 
 /// Whether a complete row can be served: the gateway's own checks, and for a plugin that it compiles.
-pub(crate) fn accept(app: &App, entity: &Entity, row: &Map<String, Value>) -> Result<(), Violations> {
+pub(crate) fn accept(
+    app: &App,
+    entity: &Entity,
+    row: &Map<String, Value>,
+) -> Result<(), Violations> {
     for check in &entity.checks {
         check(row)?;
     }
-    if entity.def.name == PLUGINS { compiles(app, row) } else { Ok(()) }
+    if entity.def.name == PLUGINS {
+        compiles(app, row)
+    } else {
+        Ok(())
+    }
 }
 
 fn compiles(app: &App, row: &Map<String, Value>) -> Result<(), Violations> {
-    let known = row.get("name").and_then(Value::as_str).and_then(|name| app.model.plugin(name));
-    let (Some(known), Some(Value::Object(config))) = (known, row.get("config")) else { return Ok(()) };
+    let known = row
+        .get("name")
+        .and_then(Value::as_str)
+        .and_then(|name| app.model.plugin(name));
+    let (Some(known), Some(Value::Object(config))) = (known, row.get("config")) else {
+        return Ok(());
+    };
     let instance = InstanceInfo {
-        id: row.get("id").and_then(Value::as_str).and_then(|s| s.parse().ok()).unwrap_or_default(),
+        id: row
+            .get("id")
+            .and_then(Value::as_str)
+            .and_then(|s| s.parse().ok())
+            .unwrap_or_default(),
         route: reference(row, "route"),
         service: reference(row, "service"),
         consumer: reference(row, "consumer"),
     };
-    let env = PluginEnv { instance: &instance, services: &NoServices };
+    let env = PluginEnv {
+        instance: &instance,
+        services: &NoServices,
+    };
     match (known.plugin.compile)(config, &env) {
         Ok(_) => Ok(()),
         Err(ConfigError { field, message }) => {
             let parts = field.split('.').filter(|p| !p.is_empty()).rev();
-            let nested = parts.fold(Value::from(message), |inner, part| Value::Object(Map::from_iter([(part.to_owned(), inner)])));
+            let nested = parts.fold(Value::from(message), |inner, part| {
+                Value::Object(Map::from_iter([(part.to_owned(), inner)]))
+            });
             Err(Violations::field("config", nested))
         }
     }
@@ -48,7 +72,9 @@ fn compiles(app: &App, row: &Map<String, Value>) -> Result<(), Violations> {
 
 /// Whether a change is about where a plugin is or what it speaks there.
 pub(super) fn moves(fields: &Map<String, Value>) -> bool {
-    ["protocols", "service", "route"].iter().any(|f| fields.contains_key(*f))
+    ["protocols", "service", "route"]
+        .iter()
+        .any(|f| fields.contains_key(*f))
 }
 
 /// Whether the protocols that a client gives are spoken where the plugin is to be. `stored` is the row that is changed.
@@ -57,9 +83,15 @@ pub(super) async fn check_protocols(
     fields: &Map<String, Value>,
     stored: Option<&Map<String, Value>>,
 ) -> Result<(), ApiError> {
-    let given = |name: &str| fields.get(name).or_else(|| stored.and_then(|row| row.get(name)));
+    let given = |name: &str| {
+        fields
+            .get(name)
+            .or_else(|| stored.and_then(|row| row.get(name)))
+    };
     let scope = |name: &str| given(name)?.get("id")?.as_str()?.parse::<Uuid>().ok();
-    let Some(Value::Array(protocols)) = given("protocols") else { return Ok(()) };
+    let Some(Value::Array(protocols)) = given("protocols") else {
+        return Ok(());
+    };
     let routes = app.model.of("routes")?;
     let fits = |route: &Map<String, Value>| {
         let spoken = route.get("protocols").and_then(Value::as_array);
@@ -68,12 +100,20 @@ pub(super) async fn check_protocols(
     if let Some(id) = scope("route") {
         let route = app.store.get(&routes.def, &Key::Id(id)).await?;
         return match route {
-            Some(route) if !fits(&route) => Err(Violations::field("protocols", texts::ROUTE_PROTOCOLS).into()),
+            Some(route) if !fits(&route) => {
+                Err(Violations::field("protocols", texts::ROUTE_PROTOCOLS).into())
+            }
             _ => Ok(()),
         };
     }
-    let Some(id) = scope("service") else { return Ok(()) };
-    let mut query = ListQuery { parent: Some(("service", id)), size: 1000, ..ListQuery::default() };
+    let Some(id) = scope("service") else {
+        return Ok(());
+    };
+    let mut query = ListQuery {
+        parent: Some(("service", id)),
+        size: 1000,
+        ..ListQuery::default()
+    };
     let mut any = false;
     loop {
         let page = app.store.list(&routes.def, &query).await?;
@@ -86,7 +126,11 @@ pub(super) async fn check_protocols(
             break;
         }
     }
-    if any { Err(Violations::field("protocols", texts::SERVICE_PROTOCOLS).into()) } else { Ok(()) }
+    if any {
+        Err(Violations::field("protocols", texts::SERVICE_PROTOCOLS).into())
+    } else {
+        Ok(())
+    }
 }
 
 /// The node as a plugin sees it that is compiled only to see whether it can be: nothing is kept, no task runs.
@@ -116,6 +160,8 @@ struct NoCounters;
 #[async_trait]
 impl ClusterCounters for NoCounters {
     async fn add(&self, _increments: &[Increment]) -> Result<Vec<u64>, CounterError> {
-        Err(CounterError("a configuration that is only checked counts nothing".into()))
+        Err(CounterError(
+            "a configuration that is only checked counts nothing".into(),
+        ))
     }
 }

@@ -13,7 +13,10 @@ use crate::{respond, texts};
 
 /// A page of all rows of an entity.
 pub(super) async fn collection(app: &App, entity: &Entity, args: &Args<'_>) -> Answer {
-    if let Some(custom_id) = args.get("custom_id").filter(|_| entity.def.name == "consumers") {
+    if let Some(custom_id) = args
+        .get("custom_id")
+        .filter(|_| entity.def.name == "consumers")
+    {
         return by_custom_id(app, entity, custom_id).await;
     }
     page(app, entity, args, None, entity.def.collection).await
@@ -29,20 +32,35 @@ pub(super) async fn page(
 ) -> Answer {
     let query = args.page(&entity.def, parent)?;
     let Page { rows, next } = app.store.list(&entity.def, &query).await?;
-    let rows = rows.into_iter().map(|row| shown(app, entity, row)).collect();
-    Ok(respond::ok(&listed(rows, next, |offset| args.next(&format!("/{path}"), offset, parent.is_some()))))
+    let rows = rows
+        .into_iter()
+        .map(|row| shown(app, entity, row))
+        .collect();
+    Ok(respond::ok(&listed(rows, next, |offset| {
+        args.next(&format!("/{path}"), offset, parent.is_some())
+    })))
 }
 
 /// One row.
 pub(super) async fn one(app: &App, entity: &Entity, key: &RowKey) -> Answer {
-    let row = app.store.get(&entity.def, &key.store()).await?.ok_or_else(ApiError::not_found)?;
+    let row = app
+        .store
+        .get(&entity.def, &key.store())
+        .await?
+        .ok_or_else(ApiError::not_found)?;
     Ok(respond::ok(&shown(app, entity, row)))
 }
 
 /// One row, as it is stored, if it hangs on that parent.
-pub(super) async fn below(app: &App, entity: &Entity, key: &RowKey, parent: Parent) -> Result<Row, ApiError> {
+pub(super) async fn below(
+    app: &App,
+    entity: &Entity,
+    key: &RowKey,
+    parent: Parent,
+) -> Result<Row, ApiError> {
     let row = app.store.get(&entity.def, &key.store()).await?;
-    row.filter(|row| reference(row, parent.0) == Some(parent.1)).ok_or_else(ApiError::not_found)
+    row.filter(|row| reference(row, parent.0) == Some(parent.1))
+        .ok_or_else(ApiError::not_found)
 }
 
 /// A stored row as clients see it.
@@ -51,10 +69,16 @@ pub(super) fn shown(app: &App, entity: &Entity, row: Row) -> Map<String, Value> 
 }
 
 /// The body of a page: `offset` only when there is a next one.
-pub(crate) fn listed(rows: Vec<Map<String, Value>>, next: Option<String>, link: impl Fn(&str) -> String) -> Value {
+pub(crate) fn listed(
+    rows: Vec<Map<String, Value>>,
+    next: Option<String>,
+    link: impl Fn(&str) -> String,
+) -> Value {
     let mut body = Map::new();
     body.insert("data".into(), rows.into_iter().map(Value::Object).collect());
-    let link = next.as_deref().map_or(Value::Null, |offset| link(offset).into());
+    let link = next
+        .as_deref()
+        .map_or(Value::Null, |offset| link(offset).into());
     if let Some(offset) = next {
         body.insert("offset".into(), offset.into());
     }
@@ -67,7 +91,10 @@ async fn by_custom_id(app: &App, entity: &Entity, custom_id: &str) -> Answer {
     if custom_id.is_empty() {
         return Err(ApiError::bad(texts::CUSTOM_ID));
     }
-    let row = app.store.get(&entity.def, &Key::Unique("custom_id", custom_id)).await?;
+    let row = app
+        .store
+        .get(&entity.def, &Key::Unique("custom_id", custom_id))
+        .await?;
     let rows = row.into_iter().map(|row| shown(app, entity, row)).collect();
     Ok(respond::ok(&listed(rows, None, |_| String::new())))
 }
@@ -80,7 +107,10 @@ mod tests {
 
     #[test]
     fn pages_say_where_the_next_one_is() {
-        assert_eq!(listed(vec![], None, |_| String::new()), json!({ "data": [], "next": null }));
+        assert_eq!(
+            listed(vec![], None, |_| String::new()),
+            json!({ "data": [], "next": null })
+        );
         let row = Map::from_iter([("id".to_owned(), json!(1))]);
         assert_eq!(
             listed(vec![row], Some("W".into()), |o| format!("/x?offset={o}")),

@@ -8,23 +8,39 @@ use crate::errors::ApiError;
 use crate::model::{Entity, uuid};
 
 /// Looks up what is named; what is neither an id nor a fitting name is left for validation.
-pub(super) async fn resolve(app: &App, entity: &Entity, fields: &mut Map<String, Value>) -> Result<(), ApiError> {
+pub(super) async fn resolve(
+    app: &App,
+    entity: &Entity,
+    fields: &mut Map<String, Value>,
+) -> Result<(), ApiError> {
     let mut missing = Vec::new();
     for &(field, to) in &entity.foreign {
-        let Some(Value::Object(given)) = fields.get(field) else { continue };
-        if given.get("id").and_then(Value::as_str).is_some_and(|id| uuid(id).is_some()) {
+        let Some(Value::Object(given)) = fields.get(field) else {
+            continue;
+        };
+        if given
+            .get("id")
+            .and_then(Value::as_str)
+            .is_some_and(|id| uuid(id).is_some())
+        {
             continue;
         }
         let target = app.model.of(to)?;
         let mut tried = Vec::new();
         let mut found = None;
         for unique in target.unique_fields() {
-            let Some(name) = given.get(unique).filter(|v| v.is_string()) else { continue };
+            let Some(name) = given.get(unique).filter(|v| v.is_string()) else {
+                continue;
+            };
             if target.check_unique(unique, name).is_err() {
                 continue;
             }
             let text = name.as_str().unwrap_or_default();
-            if let Some(row) = app.store.get(&target.def, &Key::Unique(unique, text)).await? {
+            if let Some(row) = app
+                .store
+                .get(&target.def, &Key::Unique(unique, text))
+                .await?
+            {
                 found = row.get("id").cloned();
                 break;
             }
@@ -37,5 +53,9 @@ pub(super) async fn resolve(app: &App, entity: &Entity, fields: &mut Map<String,
             None => missing.extend(tried),
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(ApiError::unresolved(&missing)) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::unresolved(&missing))
+    }
 }

@@ -14,10 +14,18 @@ use crate::model::{Entity, PLUGINS};
 use crate::respond;
 
 /// `POST`.
-pub(super) async fn insert(app: &App, entity: &Entity, payload: Payload, parent: Option<Parent>) -> Answer {
+pub(super) async fn insert(
+    app: &App,
+    entity: &Entity,
+    payload: Payload,
+    parent: Option<Parent>,
+) -> Answer {
     let row = completed(app, entity, payload, parent, Op::Insert).await?;
     let stored = app.store.insert(&entity.def, row).await?;
-    Ok(respond::json(StatusCode::CREATED, &read::shown(app, entity, stored)))
+    Ok(respond::json(
+        StatusCode::CREATED,
+        &read::shown(app, entity, stored),
+    ))
 }
 
 /// `PUT`: what the path says about the row wins over what the body says.
@@ -30,7 +38,9 @@ pub(super) async fn upsert(
 ) -> Answer {
     match &key {
         RowKey::Id(id) => payload.fields.insert("id".into(), id.to_string().into()),
-        RowKey::Named(field, value) => payload.fields.insert((*field).to_owned(), value.as_str().into()),
+        RowKey::Named(field, value) => payload
+            .fields
+            .insert((*field).to_owned(), value.as_str().into()),
     };
     let row = completed(app, entity, payload, parent, Op::Upsert).await?;
     let stored = match key {
@@ -53,9 +63,25 @@ pub(super) async fn update(
 }
 
 /// Makes a row point at another.
-pub(super) async fn point(app: &App, entity: &Entity, key: &RowKey, to: Parent) -> Result<(), ApiError> {
+pub(super) async fn point(
+    app: &App,
+    entity: &Entity,
+    key: &RowKey,
+    to: Parent,
+) -> Result<(), ApiError> {
     let fields = Map::from_iter([(to.0.to_owned(), json!({ "id": to.1.to_string() }))]);
-    changed(app, entity, key, Payload { fields, is_form: false }, None).await.map(drop)
+    changed(
+        app,
+        entity,
+        key,
+        Payload {
+            fields,
+            is_form: false,
+        },
+        None,
+    )
+    .await
+    .map(drop)
 }
 
 async fn changed(
@@ -65,12 +91,24 @@ async fn changed(
     payload: Payload,
     parent: Option<Parent>,
 ) -> Result<Row, ApiError> {
-    let not_found = || if parent.is_some() { ApiError::not_found() } else { key.not_found() };
+    let not_found = || {
+        if parent.is_some() {
+            ApiError::not_found()
+        } else {
+            key.not_found()
+        }
+    };
     let before = if needs_row(entity, &payload) {
         let row = app.store.get(&entity.def, &key.store()).await?;
         // Kong asks for a plugin's name first when the body does not say it, and then has other words.
         let named = payload.fields.contains_key("name");
-        Some(row.ok_or_else(|| if named { not_found() } else { ApiError::not_found() })?)
+        Some(row.ok_or_else(|| {
+            if named {
+                not_found()
+            } else {
+                ApiError::not_found()
+            }
+        })?)
     } else {
         None
     };
@@ -81,7 +119,10 @@ async fn changed(
         accept(app, entity, &row)?;
         Ok(row)
     };
-    app.store.update_with(&entity.def, &key.store(), parent, change).await?.ok_or_else(not_found)
+    app.store
+        .update_with(&entity.def, &key.store(), parent, change)
+        .await?
+        .ok_or_else(not_found)
 }
 
 /// Whether a change can be understood only with the row before one's eyes: a plugin's, whose name decides what the body means, or
@@ -100,7 +141,9 @@ async fn completed(
     op: Op,
 ) -> Result<Row, ApiError> {
     if let Some((field, id)) = parent {
-        payload.fields.insert(field.to_owned(), json!({ "id": id.to_string() }));
+        payload
+            .fields
+            .insert(field.to_owned(), json!({ "id": id.to_string() }));
     }
     let fields = prepared(app, entity, payload, None).await?;
     let def = app.model.def_of(entity, &fields, None)?;
