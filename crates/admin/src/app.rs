@@ -65,6 +65,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 async fn dispatch(app: &App, endpoint: &Endpoint, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    if parts.uri.path().contains("//") {
+        // A parameter may be empty for axum, not for Kong.
+        return ApiError::not_found().into_response();
+    }
     if parts.method == Method::OPTIONS {
         let mut response = respond::empty(StatusCode::NO_CONTENT);
         cors::methods(response.headers_mut(), endpoint.allow);

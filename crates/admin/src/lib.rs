@@ -25,6 +25,9 @@ mod table;
 mod tags;
 mod texts;
 
+#[cfg(test)]
+mod tests;
+
 pub use builder::AdminBuilder;
 pub use info::{KONG_VERSION, NodeInfo};
 pub use model::RowCheck;

@@ -170,7 +170,9 @@ mod tests {
         Args::parse(Some(query))
             .page(&def(), None)
             .map_err(|e| match e {
-                ApiError::Json(_, body) => Box::new((body["message"].clone(), body["code"].clone())),
+                ApiError::Json(_, body) => {
+                    Box::new((body["message"].clone(), body["code"].clone()))
+                }
                 other => panic!("{other:?}"),
             })
     }

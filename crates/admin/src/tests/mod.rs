@@ -1,0 +1,8 @@
+//! The API over a real Postgres, without sockets unless they are what is tested.
+#![allow(clippy::unwrap_used)]
+
+mod crud;
+mod harness;
+mod plugins;
+mod sockets;
+mod transport;
