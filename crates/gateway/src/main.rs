@@ -1,2 +1,9 @@
-//! The silverback command.
-fn main() {}
+//! The `silverback` command.
+
+use std::process::ExitCode;
+
+use silverback::Gateway;
+
+fn main() -> ExitCode {
+    Gateway::bundled().main()
+}

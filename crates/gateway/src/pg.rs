@@ -19,7 +19,7 @@ const POOL: usize = 16;
 ///
 /// # Errors
 /// When the trusted authorities cannot be read.
-pub fn settings(config: &Config) -> anyhow::Result<PgConfig> {
+pub(crate) fn settings(config: &Config) -> anyhow::Result<PgConfig> {
     Ok(PgConfig {
         host: config.pg_host.clone(),
         port: config.pg_port,
@@ -43,7 +43,7 @@ pub fn settings(config: &Config) -> anyhow::Result<PgConfig> {
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub fn trusted_authorities(config: &Config) -> anyhow::Result<Option<PathBuf>> {
+pub(crate) fn trusted_authorities(config: &Config) -> anyhow::Result<Option<PathBuf>> {
     let system = || TrustedCertificate::system_bundle().map(PathBuf::from);
     match config.lua_ssl_trusted_certificate.as_slice() {
         [] | [TrustedCertificate::System] => Ok(system()),
@@ -54,11 +54,17 @@ pub fn trusted_authorities(config: &Config) -> anyhow::Result<Option<PathBuf>> {
                 match one {
                     TrustedCertificate::System => {
                         if let Some(path) = system() {
-                            bundle.extend(std::fs::read(&path).with_context(|| path.display().to_string())?);
+                            bundle.extend(
+                                std::fs::read(&path).with_context(|| path.display().to_string())?,
+                            );
                         }
                     }
                     TrustedCertificate::Pem(source) => {
-                        bundle.extend(source.read().context("lua_ssl_trusted_certificate cannot be read")?);
+                        bundle.extend(
+                            source
+                                .read()
+                                .context("lua_ssl_trusted_certificate cannot be read")?,
+                        );
                     }
                 }
                 bundle.push(b'\n');
@@ -76,15 +82,22 @@ pub fn trusted_authorities(config: &Config) -> anyhow::Result<Option<PathBuf>> {
 ///
 /// # Errors
 /// When the database cannot be reached or refuses.
-pub fn migrations(config: &Config, what: &Migrations) -> anyhow::Result<u8> {
+pub(crate) fn migrations(config: &Config, what: &Migrations) -> anyhow::Result<u8> {
     let pg = settings(config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let say = |text: &str| {
         if !what.quiet {
             println!("{text}");
         }
     };
-    let names = |steps: &[Step]| steps.iter().map(|s| format!("  V{} {}", s.version, s.name)).collect::<Vec<_>>();
+    let names = |steps: &[Step]| {
+        steps
+            .iter()
+            .map(|s| format!("  V{} {}", s.version, s.name))
+            .collect::<Vec<_>>()
+    };
     runtime.block_on(async {
         match what.action {
             Action::Bootstrap | Action::Up => {
@@ -93,7 +106,9 @@ pub fn migrations(config: &Config, what: &Migrations) -> anyhow::Result<u8> {
                     say("Database erased");
                 }
                 let done = match what.action {
-                    Action::Bootstrap => in_time(what.lock_timeout, migrate::bootstrap(&pg)).await?,
+                    Action::Bootstrap => {
+                        in_time(what.lock_timeout, migrate::bootstrap(&pg)).await?
+                    }
                     _ => in_time(what.lock_timeout, migrate::up(&pg)).await?,
                 };
                 if done.is_empty() {
@@ -129,7 +144,12 @@ pub fn migrations(config: &Config, what: &Migrations) -> anyhow::Result<u8> {
             }
             Action::Status => {
                 let Status { applied, pending } = migrate::status(&pg).await?;
-                let list = |steps: &[Step]| steps.iter().map(|s| format!("V{}__{}", s.version, s.name)).collect::<BTreeSet<_>>();
+                let list = |steps: &[Step]| {
+                    steps
+                        .iter()
+                        .map(|s| format!("V{}__{}", s.version, s.name))
+                        .collect::<BTreeSet<_>>()
+                };
                 let state = json!({
                     "needs_bootstrap": applied.is_empty(),
                     "executed_migrations": list(&applied),
@@ -151,7 +171,7 @@ pub fn migrations(config: &Config, what: &Migrations) -> anyhow::Result<u8> {
 ///
 /// # Errors
 /// With a text that says what to run.
-pub async fn ready_for_start(pg: &PgConfig) -> anyhow::Result<Option<()>> {
+pub(crate) async fn ready_for_start(pg: &PgConfig) -> anyhow::Result<Option<()>> {
     match migrate::status(pg).await {
         Ok(Status { applied, pending }) => {
             if applied.is_empty() {
@@ -173,9 +193,15 @@ pub async fn ready_for_start(pg: &PgConfig) -> anyhow::Result<Option<()>> {
     }
 }
 
-async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, MigrateError>>) -> anyhow::Result<T> {
+async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, MigrateError>>,
+) -> anyhow::Result<T> {
     match tokio::time::timeout(limit, work).await {
         Ok(done) => Ok(done?),
-        Err(_) => bail!("timed out after {} s: is another node migrating?", limit.as_secs()),
+        Err(_) => bail!(
+            "timed out after {} s: is another node migrating?",
+            limit.as_secs()
+        ),
     }
 }

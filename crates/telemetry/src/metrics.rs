@@ -23,7 +23,7 @@ mod service;
 
 pub use codes::Source;
 pub use exposition::{CONTENT_TYPE, Family, Kind};
-pub use node::NodeMetrics;
+pub use node::{NodeCounts, NodeMetrics};
 pub use registry::Registry;
 pub use route::{Collect, RequestOutcome, RouteIdentity, RouteMetrics};
 pub use service::{RetryOutcome, ServiceMetrics};

@@ -15,6 +15,19 @@ struct Counters {
     finished: AtomicU64,
 }
 
+/// [`NodeMetrics`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeCounts {
+    /// Connections accepted since the start.
+    pub accepted: u64,
+    /// Connections open now.
+    pub active: u64,
+    /// Requests since the start.
+    pub requests: u64,
+    /// Requests that are being answered.
+    pub in_flight: u64,
+}
+
 /// Counts of connections from clients and of their requests.
 #[derive(Debug)]
 pub struct NodeMetrics {
@@ -66,17 +79,26 @@ impl NodeMetrics {
             .sum()
     }
 
-    /// Kong's states: `total` counts requests, not connections. `reading` is always 0, because a connection
-    /// is only known to have a request once its head is read; `waiting` are those without a request in
-    /// progress (with HTTP/2 a connection may have many, so it may read too low).
-    pub(super) fn write(&self, out: &mut Exposition, node_id: &str) {
+    /// The counts as they are now, consistent as far as counters that others go on changing can be.
+    pub fn read(&self) -> NodeCounts {
         // Ends before beginnings, lest an end counted in between make more ends than beginnings.
         let finished = self.sum(|counters| &counters.finished);
         let closed = self.sum(|counters| &counters.closed);
         let requests = self.sum(|counters| &counters.requests);
         let accepted = self.sum(|counters| &counters.accepted);
-        let active = accepted.saturating_sub(closed);
-        let writing = requests.saturating_sub(finished);
+        NodeCounts {
+            accepted,
+            active: accepted.saturating_sub(closed),
+            requests,
+            in_flight: requests.saturating_sub(finished),
+        }
+    }
+
+    /// Kong's states: `total` counts requests, not connections. `reading` is always 0, because a connection
+    /// is only known to have a request once its head is read; `waiting` are those without a request in
+    /// progress (with HTTP/2 a connection may have many, so it may read too low).
+    pub(super) fn write(&self, out: &mut Exposition, node_id: &str) {
+        let NodeCounts { accepted, active, requests, in_flight: writing } = self.read();
         let states = [
             ("accepted", accepted),
             ("active", active),

@@ -1,0 +1,398 @@
+//! One running node: store, snapshot engine, Admin API and data plane, wired together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use silverback_admin::{AdminBuilder, Certificate, Listen, NodeInfo};
+use silverback_balancer::{DnsConfig, Resolver};
+use silverback_entities::{CORE, Route};
+use silverback_plugin::PluginDef;
+use silverback_plugin::schema::EntityDef;
+use silverback_retry::{Ceiling, LiveNodes, Settings};
+use silverback_router::{Entry, Flavor, Router};
+use silverback_runtime::{
+    Builder, Engine, EngineConfig, EngineStatus, NodeServices, Pools, Registries, Update,
+};
+use silverback_store::Store;
+use silverback_store::watch::{Event, Watcher};
+use silverback_telemetry::{AccessLog, LogFormat, LogTarget};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, Role, RouterFlavor};
+use crate::counters::Counters;
+use crate::data_plane::DataPlane;
+use crate::status::NodeStatus;
+use crate::{VERSION, identity, pg};
+
+/// How a node is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// At once.
+    Now,
+    /// When the requests in flight are answered.
+    Gracefully,
+}
+
+/// A running node. [`Node::stop`] ends it; dropping it leaves its threads to the end of the process.
+pub struct Node {
+    background: Runtime,
+    engine: Engine,
+    data_plane: Option<DataPlane>,
+    admin: Vec<SocketAddr>,
+    stopping: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    access_log: Arc<AccessLog>,
+}
+
+impl Node {
+    /// Starts a node and answers when it serves: listeners bound, a configuration loaded.
+    ///
+    /// # Errors
+    /// When a listener cannot be bound, the database needs migrations, or there is neither Postgres nor a snapshot file.
+    pub fn start(config: &Config, plugins: Vec<PluginDef>) -> anyhow::Result<Node> {
+        let background = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("background")
+            .enable_all()
+            .build()
+            .context("the background threads cannot be started")?;
+        let node_id = identity::node_id(&config.prefix)?;
+        let pg = pg::settings(config)?;
+        let reachable = background.block_on(pg::ready_for_start(&pg))?.is_some();
+        let entities = entities(&plugins);
+        let store = Store::new(pg, entities.clone())?;
+        let metrics = Arc::new(silverback_telemetry::Registry::new(
+            node_id.to_string(),
+            VERSION,
+        ));
+        let datastore = Datastore {
+            reachable: Arc::default(),
+            metrics: metrics.clone(),
+        };
+        datastore.answers(reachable);
+        let budgets = budgets(config);
+
+        let engine = {
+            let registries = Registries {
+                plugins: plugins.clone(),
+                services: Arc::new(NodeServices::new(
+                    background.handle().clone(),
+                    Some(Arc::new(Counters(store.counters()))),
+                )),
+                pools: Pools::new(Resolver::new(dns(config), background.handle().clone())?),
+                budgets: budgets.clone(),
+                metrics: metrics.clone(),
+                flavor: flavor(config),
+                tls_verify: false,
+            };
+            let file = (config.role != Role::ControlPlane)
+                .then(|| config.snapshot_path())
+                .flatten();
+            let _in_runtime = background.enter();
+            Engine::start(
+                Builder::new(registries),
+                EngineConfig {
+                    file,
+                    metrics: metrics.clone(),
+                },
+            )?
+        };
+        if !reachable && !engine.status().ready() {
+            bail!("Postgres is out of reach and there is no snapshot file to serve from");
+        }
+
+        let (stopping, stopped) = watch::channel(false);
+        let mut tasks = vec![background.spawn(follow(
+            Watcher::new(&store, config.db_update_frequency),
+            engine.updates(),
+            datastore.clone(),
+            stopped.clone(),
+        ))];
+        if reachable {
+            background.block_on(first_load(&engine.status()))?;
+        }
+
+        let access_log = Arc::new(open_access_log(config)?);
+        metrics.watch_log("proxy", access_log.stats());
+        let status = Arc::new(NodeStatus::new(
+            metrics,
+            engine.status(),
+            budgets,
+            datastore.reachable,
+        ));
+        let data_plane = match config.role {
+            Role::ControlPlane => None,
+            _ => Some(DataPlane::start(
+                config,
+                &engine,
+                &access_log,
+                &status,
+                background.handle(),
+            )?),
+        };
+        let admin = if config.admin_listeners().is_empty() {
+            Vec::new()
+        } else {
+            let node = NodeInfo {
+                node_id,
+                hostname: identity::hostname(),
+                version: VERSION.to_owned(),
+                configuration: config.to_json(&plugins.iter().map(|p| p.name).collect::<Vec<_>>()),
+            };
+            let mut builder = AdminBuilder::new(store, entities, plugins, node).status(status);
+            builder = builder.check("routes", routable(flavor(config)));
+            for l in config.admin_listeners() {
+                builder = builder.listen(Listen {
+                    addr: l.addr,
+                    tls: l.tls,
+                    http2: l.http2,
+                    reuse_port: l.reuseport,
+                    backlog: l.backlog,
+                    v6only: l.ipv6only,
+                });
+            }
+            if config.admin_listeners().iter().any(|l| l.tls) {
+                for (chain, key) in config.admin_certificates()? {
+                    builder = builder.certificate(Certificate {
+                        chain: chain.read()?,
+                        key: key.read()?,
+                    });
+                }
+            }
+            let _in_runtime = background.enter();
+            let server = builder.bind()?;
+            let addrs = server.addrs().to_vec();
+            tasks.push(background.spawn(async move {
+                if let Err(e) = server.run(until(stopped)).await {
+                    tracing::error!("the Admin API ended: {e}");
+                }
+            }));
+            addrs
+        };
+        Ok(Node {
+            background,
+            engine,
+            data_plane,
+            admin,
+            stopping,
+            tasks,
+            access_log,
+        })
+    }
+
+    /// Where the Admin API listens.
+    pub fn admin_addrs(&self) -> &[SocketAddr] {
+        &self.admin
+    }
+
+    /// Where the proxy listens, in the order of `proxy_listen`.
+    pub fn proxy_addrs(&self) -> &[SocketAddr] {
+        self.data_plane.as_ref().map_or(&[], DataPlane::proxy_addrs)
+    }
+
+    /// Where the status API listens.
+    pub fn status_addrs(&self) -> &[SocketAddr] {
+        self.data_plane
+            .as_ref()
+            .map_or(&[], DataPlane::status_addrs)
+    }
+
+    /// What the engine is doing; tests wait for a revision with it.
+    pub fn engine(&self) -> EngineStatus {
+        self.engine.status()
+    }
+
+    /// Waits for a signal to stop; `hangup` is called at each SIGHUP.
+    pub fn until_signalled(&self, hangup: impl Fn(&AccessLog)) -> Stop {
+        self.background.block_on(async {
+            let listen = |kind| signal(kind);
+            let (Ok(mut term), Ok(mut int), Ok(mut quit), Ok(mut hup)) = (
+                listen(SignalKind::terminate()),
+                listen(SignalKind::interrupt()),
+                listen(SignalKind::quit()),
+                listen(SignalKind::hangup()),
+            ) else {
+                tracing::error!("signals cannot be waited for; stopping");
+                return Stop::Now;
+            };
+            loop {
+                tokio::select! {
+                    _ = term.recv() => return Stop::Now,
+                    _ = int.recv() => return Stop::Now,
+                    _ = quit.recv() => return Stop::Gracefully,
+                    _ = hup.recv() => hangup(&self.access_log),
+                }
+            }
+        })
+    }
+
+    /// Stops: no new connections, requests in flight have until `grace` is over.
+    pub fn stop(self, grace: Duration) {
+        // An error means that nobody listens any more.
+        let _ = self.stopping.send(true);
+        if let Some(data_plane) = self.data_plane {
+            data_plane.stop(grace);
+        }
+        let tasks = self.tasks;
+        self.background.block_on(async {
+            for task in tasks {
+                let _ = tokio::time::timeout(Duration::from_secs(2), task).await;
+            }
+        });
+        self.background.shutdown_timeout(Duration::from_secs(1));
+        self.engine.stop();
+        self.access_log.flush(Duration::from_secs(1));
+    }
+}
+
+/// All entities: the core ones and those of the plugins.
+fn entities(plugins: &[PluginDef]) -> Vec<EntityDef> {
+    let of_plugins = plugins.iter().flat_map(|p| p.entities.clone());
+    CORE.iter()
+        .cloned()
+        .chain(of_plugins.map(|d| d.catalogue(silverback_entities::core)))
+        .collect()
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the node is gone, which is a reason to stop as well.
+    let _ = stopped.wait_for(|s| *s).await;
+}
+
+/// Whether Postgres answers, for those who ask.
+#[derive(Clone)]
+struct Datastore {
+    reachable: Arc<AtomicBool>,
+    metrics: Arc<silverback_telemetry::Registry>,
+}
+
+impl Datastore {
+    fn answers(&self, yes: bool) {
+        self.reachable.store(yes, Ordering::Relaxed);
+        self.metrics.set_datastore_reachable(yes);
+    }
+}
+
+/// Hands what the store sees to the engine.
+async fn follow(
+    watcher: Watcher,
+    updates: std::sync::mpsc::Sender<Update>,
+    datastore: Datastore,
+    stopped: watch::Receiver<bool>,
+) {
+    let sink = |event| {
+        let update = match event {
+            Event::Loaded(tables) => Update::Loaded(tables),
+            Event::Changed { revision, changes } => Update::Changed { revision, changes },
+            Event::Lost(why) => {
+                datastore.answers(false);
+                tracing::error!(
+                    "Postgres is out of reach, the last configuration stays in force: {why}"
+                );
+                return;
+            }
+            Event::Back => {
+                datastore.answers(true);
+                tracing::warn!("Postgres is back");
+                return;
+            }
+        };
+        // The engine is gone only when the node is stopping.
+        let _ = updates.send(update);
+    };
+    watcher.run(sink, until(stopped)).await;
+}
+
+/// Waits for the first configuration from Postgres, which answered a moment ago.
+async fn first_load(status: &EngineStatus) -> anyhow::Result<()> {
+    if tokio::time::timeout(Duration::from_secs(60), status.reached(0))
+        .await
+        .is_err()
+    {
+        bail!("the configuration could not be loaded within 60 seconds; see the log");
+    }
+    Ok(())
+}
+
+fn flavor(config: &Config) -> Flavor {
+    match config.router_flavor {
+        RouterFlavor::TraditionalCompatible => Flavor::TraditionalCompatible,
+        RouterFlavor::Traditional => Flavor::Traditional,
+    }
+}
+
+/// A route is refused when no router could be built with it.
+fn routable(flavor: Flavor) -> silverback_admin::RowCheck {
+    Box::new(move |row| {
+        let Ok(route) = serde_json::from_value::<Route>(serde_json::Value::Object(row.clone()))
+        else {
+            return Ok(());
+        };
+        let entry = Entry {
+            route: Arc::new(route),
+            service: None,
+        };
+        match Router::build(&[entry], flavor) {
+            Ok(_) => Ok(()),
+            Err(problems) => {
+                let text = problems.first().map(|p| p.what.clone()).unwrap_or_default();
+                let mut fields = serde_json::Map::new();
+                fields.insert("paths".into(), text.into());
+                Err(silverback_plugin::schema::validate::Violations(fields))
+            }
+        }
+    })
+}
+
+fn budgets(config: &Config) -> Option<(Arc<silverback_retry::Registry>, Settings)> {
+    let window = config.retry_budget_window;
+    let ceiling = config.retry_budget_max_retries.map(|n| Ceiling {
+        max_retries: n,
+        window,
+    });
+    let settings = Settings {
+        ratio: config.retry_budget_ratio,
+        ttl: config.retry_budget_ttl,
+        min_retries_per_second: config.retry_budget_min_retries_per_second,
+        ceiling,
+    };
+    config.retry_budget.then(|| {
+        (
+            Arc::new(silverback_retry::Registry::new(LiveNodes::default())),
+            settings,
+        )
+    })
+}
+
+fn dns(config: &Config) -> DnsConfig {
+    DnsConfig {
+        servers: config.dns_resolver.clone(),
+        hosts_file: config.dns_hostsfile.clone(),
+        valid_ttl: config.dns_valid_ttl,
+        stale_ttl: config.dns_stale_ttl,
+        error_ttl: config.dns_error_ttl,
+        ..DnsConfig::default()
+    }
+}
+
+fn open_access_log(config: &Config) -> anyhow::Result<AccessLog> {
+    let target = match config.proxy_access_log.resolve(&config.prefix) {
+        None => LogTarget::Off,
+        Some(path) if path == PathBuf::from("/dev/stdout") => LogTarget::Stdout,
+        Some(path) if path == PathBuf::from("/dev/stderr") => LogTarget::Stderr,
+        Some(path) => {
+            if let Some(dir) = path.parent() {
+                std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+            }
+            LogTarget::File(path)
+        }
+    };
+    Ok(AccessLog::open(&target, LogFormat::Kong)?)
+}

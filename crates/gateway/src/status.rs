@@ -1,0 +1,118 @@
+//! What the Admin API and the status API tell about this node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use silverback_admin::{Connections, StatusSource};
+use silverback_retry::{Gauges, Settings};
+use silverback_runtime::EngineStatus;
+use silverback_telemetry::{Family, Registry};
+
+/// The node as the status pages see it.
+pub(crate) struct NodeStatus {
+    metrics: Arc<Registry>,
+    engine: EngineStatus,
+    budgets: Option<Arc<silverback_retry::Registry>>,
+    reachable: Arc<AtomicBool>,
+}
+
+impl NodeStatus {
+    /// Over the node's parts; `reachable` says whether Postgres answers.
+    pub(crate) fn new(
+        metrics: Arc<Registry>,
+        engine: EngineStatus,
+        budgets: Option<(Arc<silverback_retry::Registry>, Settings)>,
+        reachable: Arc<AtomicBool>,
+    ) -> Self {
+        NodeStatus {
+            metrics,
+            engine,
+            budgets: budgets.map(|b| b.0),
+            reachable,
+        }
+    }
+
+    /// The node's counters.
+    pub(crate) fn metrics(&self) -> &Arc<Registry> {
+        &self.metrics
+    }
+
+    /// Whether requests are served from a configuration.
+    pub(crate) fn ready(&self) -> bool {
+        self.engine.ready()
+    }
+
+    /// `GET /metrics`.
+    pub(crate) fn exposition(&self) -> String {
+        let gauges = self.gauges();
+        let names: Vec<(String, f64)> = gauges
+            .iter()
+            .map(|g| (g.identity.to_string(), g.balance))
+            .collect();
+        self.metrics.render(&[Family::retry_budget_balances(
+            names.iter().map(|(n, b)| (n.as_str(), *b)),
+        )])
+    }
+
+    /// `GET /status` of the status API.
+    pub(crate) fn status(&self) -> Value {
+        let c = self.connections();
+        json!({
+            "configuration_hash": format!("{:032x}", self.engine.revision().max(0)),
+            "database": { "reachable": self.reachable.load(Ordering::Relaxed) },
+            "memory": {
+                "workers_lua_vms": self.workers().iter().map(|w| json!({
+                    "pid": w.pid,
+                    "http_allocated_gc": format!("{:.2} MiB", w.memory as f64 / 1_048_576.0),
+                })).collect::<Vec<_>>(),
+                "lua_shared_dicts": {},
+            },
+            "server": {
+                "connections_accepted": c.accepted,
+                "connections_active": c.active,
+                "connections_handled": c.handled,
+                "connections_reading": c.reading,
+                "connections_waiting": c.waiting,
+                "connections_writing": c.writing,
+                "total_requests": c.total_requests,
+            },
+        })
+    }
+
+    fn gauges(&self) -> Vec<Gauges> {
+        self.budgets
+            .as_ref()
+            .map(|b| b.gauges(silverback_proxy::now()))
+            .unwrap_or_default()
+    }
+}
+
+impl StatusSource for NodeStatus {
+    fn connections(&self) -> Connections {
+        let n = self.metrics.node().read();
+        Connections {
+            accepted: n.accepted,
+            active: n.active,
+            handled: n.accepted,
+            reading: 0,
+            waiting: n.active.saturating_sub(n.in_flight),
+            writing: n.in_flight,
+            total_requests: n.requests,
+        }
+    }
+
+    fn retry_budgets(&self) -> Vec<Value> {
+        let row = |g: Gauges| {
+            json!({
+                "account": g.identity.to_string(),
+                "balance": g.balance,
+                "ceiling_left": g.ceiling_left,
+                "deposits": g.deposits,
+                "withdrawals": g.withdrawals,
+                "denials": g.denials,
+            })
+        };
+        self.gauges().into_iter().map(row).collect()
+    }
+}
