@@ -57,7 +57,10 @@ pub(crate) enum Left {
 
 impl<'a> Body<'a> {
     pub(crate) fn new(session: &'a mut Session) -> Self {
-        Body { session, state: State::Unread }
+        Body {
+            session,
+            state: State::Unread,
+        }
     }
 
     /// Puts the session in order for proxying.
@@ -71,23 +74,40 @@ impl<'a> Body<'a> {
         if self.session.is_http2() {
             return Left::Preset(body);
         }
-        if put_back(self.session, &body).await.is_some() { Left::Intact } else { Left::Lost }
+        if put_back(self.session, &body).await.is_some() {
+            Left::Intact
+        } else {
+            Left::Lost
+        }
     }
 
     async fn read_all(&mut self, max: usize) -> Result<Bytes, PluginError> {
         let headers = &self.session.req_header().headers;
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+        let length = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
         if length.is_some_and(|l| l > max) {
             return Err(PluginError::new("request body is too long"));
         }
         if headers.get(header::EXPECT).is_some() {
             // The client waits for a word before it sends.
-            self.session.write_continue_response().await.map_err(failed)?;
+            self.session
+                .write_continue_response()
+                .await
+                .map_err(failed)?;
         }
         let h2 = self.session.is_http2();
         // Over HTTP/2 a long body's last piece must be in the replay buffer, and nothing before it.
-        let late = if h2 { length.filter(|l| *l > REPLAYED) } else { None };
-        let max = if h2 && length.is_none() { max.min(REPLAYED) } else { max };
+        let late = if h2 {
+            length.filter(|l| *l > REPLAYED)
+        } else {
+            None
+        };
+        let max = if h2 && length.is_none() {
+            max.min(REPLAYED)
+        } else {
+            max
+        };
         if late.is_none() {
             self.session.enable_retry_buffering();
         }
@@ -97,7 +117,9 @@ impl<'a> Body<'a> {
             if late.is_some_and(|l| l - all.len() <= REPLAYED) {
                 self.session.enable_retry_buffering();
             }
-            let Some(piece) = self.session.read_request_body().await.map_err(failed)? else { break };
+            let Some(piece) = self.session.read_request_body().await.map_err(failed)? else {
+                break;
+            };
             if all.len() + piece.len() > max {
                 return Err(PluginError::new("request body is too long"));
             }
@@ -117,7 +139,9 @@ fn failed(e: Box<pingora_core::Error>) -> PluginError {
 impl BodySource for Body<'_> {
     async fn read(&mut self, max: usize) -> Result<Bytes, PluginError> {
         match &self.state {
-            State::Whole(body) if body.len() > max => Err(PluginError::new("request body is too long")),
+            State::Whole(body) if body.len() > max => {
+                Err(PluginError::new("request body is too long"))
+            }
             State::Whole(body) => Ok(body.clone()),
             State::Lost => Err(PluginError::new("request body could not be read")),
             State::Unread => self.read_all(max).await,
@@ -132,7 +156,9 @@ async fn put_back(session: &mut Session, body: &Bytes) -> Option<()> {
     let settings = HttpPersistentSettings::for_session(&old);
     let (read, write) = (old.get_read_timeout(), old.get_write_timeout());
     let mut head = old.req_header().clone();
-    let ServerSession::H1(old) = old else { return None };
+    let ServerSession::H1(old) = old else {
+        return None;
+    };
     let mut first = b"POST / HTTP/1.1\r\nHost: _\r\nContent-Length: ".to_vec();
     first.extend_from_slice(number(body.len()).as_bytes());
     first.extend_from_slice(b"\r\n\r\n");
@@ -145,7 +171,8 @@ async fn put_back(session: &mut Session, body: &Bytes) -> Option<()> {
         return None;
     }
     head.remove_header(&header::TRANSFER_ENCODING);
-    head.insert_header(header::CONTENT_LENGTH, number(body.len())).ok()?;
+    head.insert_header(header::CONTENT_LENGTH, number(body.len()))
+        .ok()?;
     *new.req_header_mut() = head;
     settings.apply_to_session(&mut new);
     *session.downstream_session = new;

@@ -81,7 +81,10 @@ pub struct HeadersConfig {
 
 impl Default for HeadersConfig {
     fn default() -> Self {
-        HeadersConfig { upstream_status: false, ..HeadersConfig::all() }
+        HeadersConfig {
+            upstream_status: false,
+            ..HeadersConfig::all()
+        }
     }
 }
 
@@ -163,10 +166,17 @@ mod tests {
 
     #[test]
     fn entries_of_headers_are_read_as_kong_reads_them() {
-        let kongs_default = HeadersConfig::parse(["server_tokens", "latency_tokens", "X-Kong-Request-Id"]);
+        let kongs_default =
+            HeadersConfig::parse(["server_tokens", "latency_tokens", "X-Kong-Request-Id"]);
         assert_eq!(kongs_default, Ok(HeadersConfig::default()));
         assert_eq!(HeadersConfig::parse(["off"]), Ok(HeadersConfig::OFF));
-        assert_eq!(HeadersConfig::parse(["via"]), Ok(HeadersConfig { via: true, ..HeadersConfig::OFF }));
+        assert_eq!(
+            HeadersConfig::parse(["via"]),
+            Ok(HeadersConfig {
+                via: true,
+                ..HeadersConfig::OFF
+            })
+        );
         assert!(HeadersConfig::parse(["nonsense"]).is_err());
     }
 }

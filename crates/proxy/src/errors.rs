@@ -34,7 +34,9 @@ impl Format {
 
     /// The format that an `Accept` header prefers; JSON where it names nothing known.
     pub(crate) fn negotiate(accept: Option<&[u8]>) -> Self {
-        let Some(accept) = accept.and_then(|a| std::str::from_utf8(a).ok()) else { return Format::Json };
+        let Some(accept) = accept.and_then(|a| std::str::from_utf8(a).ok()) else {
+            return Format::Json;
+        };
         let mut best = Format::Json;
         let mut best_quality = 0.0;
         for entry in accept.split(',') {
@@ -117,7 +119,11 @@ pub(crate) fn handled(
         body.push_str("\"}");
         return (Format::Json.content_type(), Bytes::from(body));
     }
-    let format = if wanted.is_some() { Format::negotiate(wanted) } else { default };
+    let format = if wanted.is_some() {
+        Format::negotiate(wanted)
+    } else {
+        default
+    };
     (format.content_type(), format.render(message, request_id))
 }
 
@@ -161,9 +167,11 @@ fn is_media_range(text: &str) -> bool {
         p == "*"
             || p.len() > 1
                 && p.as_bytes()[0].is_ascii_alphanumeric()
-                && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"-!#$&^_+.".contains(&b))
+                && p.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-!#$&^_+.".contains(&b))
     };
-    text.split_once('/').is_some_and(|(kind, sub)| part(kind) && part(sub))
+    text.split_once('/')
+        .is_some_and(|(kind, sub)| part(kind) && part(sub))
 }
 
 fn escape_json(out: &mut String, text: &str) {
@@ -213,17 +221,32 @@ mod tests {
             ("text/html; charset=utf-8", Format::Html),
             ("text/html;q=0.5, application/json", Format::Json),
             ("application/xml;q=0.9, text/plain;q=0.8", Format::Xml),
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Format::Html),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                Format::Html,
+            ),
         ] {
-            assert_eq!(Format::negotiate(Some(accept.as_bytes())), want, "{accept:?}");
+            assert_eq!(
+                Format::negotiate(Some(accept.as_bytes())),
+                want,
+                "{accept:?}"
+            );
         }
         assert_eq!(Format::negotiate(None), Format::Json);
     }
 
     #[test]
     fn messages_cannot_break_out_of_their_format() {
-        assert_eq!(Format::Json.render("a\"b\\", "id"), "{\n  \"message\":\"a\\\"b\\\\\",\n  \"request_id\":\"id\"\n}");
-        assert!(Format::Html.render("<b>", "id").windows(9).any(|w| w == b"&lt;b&gt;"));
+        assert_eq!(
+            Format::Json.render("a\"b\\", "id"),
+            "{\n  \"message\":\"a\\\"b\\\\\",\n  \"request_id\":\"id\"\n}"
+        );
+        assert!(
+            Format::Html
+                .render("<b>", "id")
+                .windows(9)
+                .any(|w| w == b"&lt;b&gt;")
+        );
     }
 
     #[test]

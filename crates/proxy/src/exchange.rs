@@ -97,7 +97,7 @@ impl Drop for Exchange {
 }
 
 /// The present moment on the clock of the retry budget's accounts. Everybody who talks to those accounts uses this clock.
-pub fn moment() -> Moment {
+pub fn now() -> Moment {
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     Moment::from_start(START.elapsed())
 }
@@ -112,5 +112,9 @@ pub(crate) fn authority(parts: &Parts) -> &str {
 
 /// A request as plugins see it.
 pub(crate) fn view<'a>(parts: &'a Parts, target: &'a [u8]) -> RequestView<'a> {
-    RequestView { parts, path_and_query: target, host: split_host_port(authority(parts)).0 }
+    RequestView {
+        parts,
+        path_and_query: target,
+        host: split_host_port(authority(parts)).0,
+    }
 }

@@ -32,18 +32,27 @@ impl TrustedIps {
             let bits = bits.unwrap_or(longest);
             (bits <= longest).then_some((address, bits))
         };
-        let blocks = blocks.into_iter().map(str::trim).filter(|b| !b.is_empty() && *b != "unix:");
-        let blocks = blocks.map(|b| parse(b).ok_or_else(|| InvalidBlock(b.to_owned()))).collect::<Result<_, _>>()?;
+        let blocks = blocks
+            .into_iter()
+            .map(str::trim)
+            .filter(|b| !b.is_empty() && *b != "unix:");
+        let blocks = blocks
+            .map(|b| parse(b).ok_or_else(|| InvalidBlock(b.to_owned())))
+            .collect::<Result<_, _>>()?;
         Ok(TrustedIps { blocks })
     }
 
     /// Whether that address is among them.
     pub fn contains(&self, ip: IpAddr) -> bool {
-        self.blocks.iter().any(|(block, bits)| match (block, ip.to_canonical()) {
-            (IpAddr::V4(b), IpAddr::V4(a)) => same(u32::from(*b).into(), u32::from(a).into(), *bits, 32),
-            (IpAddr::V6(b), IpAddr::V6(a)) => same(u128::from(*b), u128::from(a), *bits, 128),
-            _ => false,
-        })
+        self.blocks
+            .iter()
+            .any(|(block, bits)| match (block, ip.to_canonical()) {
+                (IpAddr::V4(b), IpAddr::V4(a)) => {
+                    same(u32::from(*b).into(), u32::from(a).into(), *bits, 32)
+                }
+                (IpAddr::V6(b), IpAddr::V6(a)) => same(u128::from(*b), u128::from(a), *bits, 128),
+                _ => false,
+            })
     }
 }
 
@@ -64,7 +73,11 @@ pub struct RealIp {
 
 impl Default for RealIp {
     fn default() -> Self {
-        RealIp { trusted: TrustedIps::default(), header: HeaderName::from_static("x-real-ip"), recursive: false }
+        RealIp {
+            trusted: TrustedIps::default(),
+            header: HeaderName::from_static("x-real-ip"),
+            recursive: false,
+        }
     }
 }
 
@@ -75,9 +88,21 @@ impl RealIp {
             return (peer, false);
         }
         let mut client = peer;
-        let values: Vec<_> = headers.get_all(&self.header).iter().filter_map(|v| v.to_str().ok()).collect();
-        for text in values.iter().rev().flat_map(|v| v.rsplit(',')).map(str::trim).filter(|t| !t.is_empty()) {
-            let parsed = text.parse().or_else(|_| text.parse::<SocketAddr>().map(|a| a.ip()));
+        let values: Vec<_> = headers
+            .get_all(&self.header)
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .collect();
+        for text in values
+            .iter()
+            .rev()
+            .flat_map(|v| v.rsplit(','))
+            .map(str::trim)
+            .filter(|t| !t.is_empty())
+        {
+            let parsed = text
+                .parse()
+                .or_else(|_| text.parse::<SocketAddr>().map(|a| a.ip()));
             let Ok(address) = parsed else { break };
             client = address;
             if !self.recursive || !self.trusted.contains(address) {
@@ -119,13 +144,23 @@ mod tests {
     fn trusted_hops_are_skipped_when_recursive() {
         assert_eq!(found(false, "10.0.0.1", &["2.2.2.2, 10.0.0.2"]), "10.0.0.2");
         assert_eq!(found(true, "10.0.0.1", &["2.2.2.2, 10.0.0.2"]), "2.2.2.2");
-        assert_eq!(found(true, "10.0.0.1", &["3.3.3.3, 2.2.2.2", "10.0.0.2"]), "2.2.2.2");
+        assert_eq!(
+            found(true, "10.0.0.1", &["3.3.3.3, 2.2.2.2", "10.0.0.2"]),
+            "2.2.2.2"
+        );
         assert_eq!(found(true, "10.0.0.1", &["garbage, 10.0.0.2"]), "10.0.0.2");
     }
 
     #[test]
     fn blocks_that_are_none_are_named() {
-        assert_eq!(TrustedIps::parse(["10.0.0.0/33"]), Err(InvalidBlock("10.0.0.0/33".into())));
-        assert!(TrustedIps::parse(["0.0.0.0/0"]).unwrap().contains("8.8.8.8".parse().unwrap()));
+        assert_eq!(
+            TrustedIps::parse(["10.0.0.0/33"]),
+            Err(InvalidBlock("10.0.0.0/33".into()))
+        );
+        assert!(
+            TrustedIps::parse(["0.0.0.0/0"])
+                .unwrap()
+                .contains("8.8.8.8".parse().unwrap())
+        );
     }
 }

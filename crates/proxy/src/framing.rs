@@ -75,7 +75,13 @@ pub(crate) struct Seen<'a> {
 
 /// Judges the bytes at the start of a request.
 pub(crate) fn judge(buf: &[u8]) -> Verdict<'_> {
-    let mut reader = Reader { seen: Seen::default(), host: None, length: None, coding: None, upgrade: false };
+    let mut reader = Reader {
+        seen: Seen::default(),
+        host: None,
+        length: None,
+        coding: None,
+        upgrade: false,
+    };
     match reader.run(buf) {
         Ok(Some(head)) => Verdict::Pass(head),
         Ok(None) => Verdict::Incomplete,
@@ -94,10 +100,17 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn run(&mut self, buf: &'a [u8]) -> Result<Option<Head>, Refusal> {
         // Empty lines before a request are forgiven (RFC 9112, 2.2).
-        let mut at = buf.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let mut at = buf
+            .iter()
+            .take_while(|b| matches!(b, b'\r' | b'\n'))
+            .count();
         let start = at;
         let Some(line) = line(buf, &mut at) else {
-            return if buf.len() - start > LONGEST_LINE { Err(Refusal::UriTooLong) } else { Ok(None) };
+            return if buf.len() - start > LONGEST_LINE {
+                Err(Refusal::UriTooLong)
+            } else {
+                Ok(None)
+            };
         };
         if line.len() > LONGEST_LINE {
             return Err(Refusal::UriTooLong);
@@ -107,7 +120,11 @@ impl<'a> Reader<'a> {
             let from = at;
             let Some(line) = self::line(buf, &mut at) else {
                 let long = buf.len() - from > LONGEST_LINE || buf.len() - start > LONGEST_HEAD;
-                return if long { Err(Refusal::HeaderTooLarge) } else { Ok(None) };
+                return if long {
+                    Err(Refusal::HeaderTooLarge)
+                } else {
+                    Ok(None)
+                };
             };
             if line.is_empty() {
                 break;
@@ -127,8 +144,14 @@ impl<'a> Reader<'a> {
             b"TRACE" | b"CONNECT" => return Err(Refusal::MethodNotAllowed),
             _ => {}
         }
-        let rewritten = absolute.map(|(authority, path)| self.rewrite(authority, path, &buf[start..at]));
-        Ok(Some(Head { len: at, body, upgrade: self.upgrade && !self.seen.http10, rewritten }))
+        let rewritten =
+            absolute.map(|(authority, path)| self.rewrite(authority, path, &buf[start..at]));
+        Ok(Some(Head {
+            len: at,
+            body,
+            upgrade: self.upgrade && !self.seen.http10,
+            rewritten,
+        }))
     }
 
     /// Reads the request line; answers authority and path of a target in absolute form.
@@ -137,7 +160,11 @@ impl<'a> Reader<'a> {
         let space = memchr(b' ', line).ok_or(bad)?;
         let (method, rest) = (&line[..space], &line[space + 1..]);
         // nginx knows no other letters, so neither did any client that Kong served.
-        if method.is_empty() || !method.iter().all(|b| matches!(b, b'A'..=b'Z' | b'-' | b'_')) {
+        if method.is_empty()
+            || !method
+                .iter()
+                .all(|b| matches!(b, b'A'..=b'Z' | b'-' | b'_'))
+        {
             return Err(bad);
         }
         self.seen.method = method;
@@ -152,23 +179,36 @@ impl<'a> Reader<'a> {
         match version {
             Some(b"HTTP/1.1") => {}
             Some(b"HTTP/1.0") => self.seen.http10 = true,
-            Some([b'H', b'T', b'T', b'P', b'/', b'2'..=b'9', b'.', b'0'..=b'9']) => return Err(Refusal::VersionNotSupported),
+            Some([b'H', b'T', b'T', b'P', b'/', b'2'..=b'9', b'.', b'0'..=b'9']) => {
+                return Err(Refusal::VersionNotSupported);
+            }
             Some(_) => return Err(bad),
-            None if method == b"GET" && target.first() == Some(&b'/') => return Err(Refusal::Http09),
+            None if method == b"GET" && target.first() == Some(&b'/') => {
+                return Err(Refusal::Http09);
+            }
             None => return Err(bad),
         }
         if target.first() == Some(&b'/') {
-            return if valid_path(target) { Ok(None) } else { Err(bad) };
+            return if valid_path(target) {
+                Ok(None)
+            } else {
+                Err(bad)
+            };
         }
         if method == b"CONNECT" {
             return Err(bad);
         }
         let scheme = memchr(b':', target).ok_or(bad)?;
-        if !(target[..scheme].eq_ignore_ascii_case(b"http") || target[..scheme].eq_ignore_ascii_case(b"https")) {
+        if !(target[..scheme].eq_ignore_ascii_case(b"http")
+            || target[..scheme].eq_ignore_ascii_case(b"https"))
+        {
             return Err(bad);
         }
         let rest = target[scheme..].strip_prefix(b"://").ok_or(bad)?;
-        let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+        let end = rest
+            .iter()
+            .position(|b| matches!(b, b'/' | b'?' | b'#'))
+            .unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if !valid_host(authority) || !valid_path(path) {
             return Err(bad);
@@ -185,7 +225,10 @@ impl<'a> Reader<'a> {
             return Err(bad);
         }
         // A carriage return without line feed, NUL and other control characters.
-        if line[colon..].iter().any(|b| (*b < b' ' && *b != b'\t') || *b == 0x7f) {
+        if line[colon..]
+            .iter()
+            .any(|b| (*b < b' ' && *b != b'\t') || *b == 0x7f)
+        {
             return Err(bad);
         }
         match name.len() {
@@ -194,9 +237,13 @@ impl<'a> Reader<'a> {
                     return Err(bad);
                 }
             }
-            6 if name.eq_ignore_ascii_case(b"accept") => self.seen.accept = self.seen.accept.or(Some(value)),
+            6 if name.eq_ignore_ascii_case(b"accept") => {
+                self.seen.accept = self.seen.accept.or(Some(value))
+            }
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-            12 if name.eq_ignore_ascii_case(b"content-type") => self.seen.content_type = Some(value),
+            12 if name.eq_ignore_ascii_case(b"content-type") => {
+                self.seen.content_type = Some(value)
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 if self.length.replace(decimal(value).ok_or(bad)?).is_some() {
                     return Err(bad);
@@ -230,13 +277,18 @@ impl<'a> Reader<'a> {
             out.push(b'/');
         }
         out.extend_from_slice(path);
-        out.extend_from_slice(if self.seen.http10 { b" HTTP/1.0\r\nHost: " } else { b" HTTP/1.1\r\nHost: " });
+        out.extend_from_slice(if self.seen.http10 {
+            b" HTTP/1.0\r\nHost: "
+        } else {
+            b" HTTP/1.1\r\nHost: "
+        });
         out.extend_from_slice(authority);
         out.extend_from_slice(b"\r\n");
         let mut at = 0;
         let _ = line(head, &mut at);
         while let Some(line) = line(head, &mut at) {
-            let is_host = line.len() > 4 && line[4] == b':' && line[..4].eq_ignore_ascii_case(b"host");
+            let is_host =
+                line.len() > 4 && line[4] == b':' && line[..4].eq_ignore_ascii_case(b"host");
             if !is_host {
                 out.extend_from_slice(line);
                 out.extend_from_slice(b"\r\n");
@@ -266,12 +318,34 @@ fn decimal(text: &[u8]) -> Option<u64> {
 pub(crate) fn valid_host(host: &[u8]) -> bool {
     !host.is_empty()
         && host[0] != b':'
-        && host.iter().all(|b| !matches!(b, 0..=b' ' | 0x7f | b'/' | b'\\' | b'@' | b'?' | b'#' | b'"' | b'<' | b'>' | b'`' | b'^' | b'{' | b'}' | b'|'))
+        && host.iter().all(|b| {
+            !matches!(
+                b,
+                0..=b' '
+                    | 0x7f
+                    | b'/'
+                    | b'\\'
+                    | b'@'
+                    | b'?'
+                    | b'#'
+                    | b'"'
+                    | b'<'
+                    | b'>'
+                    | b'`'
+                    | b'^'
+                    | b'{'
+                    | b'}'
+                    | b'|'
+            )
+        })
 }
 
 /// Whether the path of a target has only sound escapes, no NUL, and does not climb above its root; what nginx answers with 400.
 pub(crate) fn valid_path(target: &[u8]) -> bool {
-    let path = &target[..target.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(target.len())];
+    let path = &target[..target
+        .iter()
+        .position(|b| matches!(b, b'?' | b'#'))
+        .unwrap_or(target.len())];
     let plain = memchr(b'%', path).is_none();
     if plain && !path.windows(3).any(|w| w == b"/..") {
         return true;
@@ -285,7 +359,9 @@ pub(crate) fn valid_path(target: &[u8]) -> bool {
             continue;
         }
         let digit = |at: usize| path.get(at).and_then(|b| char::from(*b).to_digit(16));
-        let (Some(high), Some(low)) = (digit(i + 1), digit(i + 2)) else { return false };
+        let (Some(high), Some(low)) = (digit(i + 1), digit(i + 2)) else {
+            return false;
+        };
         match u8::try_from(high << 4 | low) {
             Ok(0) | Err(_) => return false,
             Ok(b) => decoded.push(b),
@@ -356,7 +432,9 @@ impl Chunks {
             match self.state {
                 Chunk::Done => return Ok(i),
                 Chunk::Data => {
-                    let rest = u64::try_from(bytes.len() - i).unwrap_or(u64::MAX).min(self.left);
+                    let rest = u64::try_from(bytes.len() - i)
+                        .unwrap_or(u64::MAX)
+                        .min(self.left);
                     self.left -= rest;
                     i += usize::try_from(rest).unwrap_or(usize::MAX);
                     if self.left == 0 {
@@ -380,7 +458,11 @@ impl Chunks {
                 },
                 Chunk::SizeEnd if b == b'\n' => {
                     self.count = 0;
-                    self.state = if self.left == 0 { Chunk::TrailerStart } else { Chunk::Data };
+                    self.state = if self.left == 0 {
+                        Chunk::TrailerStart
+                    } else {
+                        Chunk::Data
+                    };
                 }
                 Chunk::DataCr if b == b'\r' => self.state = Chunk::DataLf,
                 Chunk::DataLf if b == b'\n' => *self = Chunks::default(),
@@ -396,7 +478,11 @@ impl Chunks {
                 },
                 Chunk::TrailerLf if b == b'\n' => self.state = Chunk::TrailerStart,
                 Chunk::EndLf if b == b'\n' => self.state = Chunk::Done,
-                Chunk::SizeEnd | Chunk::DataCr | Chunk::DataLf | Chunk::TrailerLf | Chunk::EndLf => return Err(BadChunk),
+                Chunk::SizeEnd
+                | Chunk::DataCr
+                | Chunk::DataLf
+                | Chunk::TrailerLf
+                | Chunk::EndLf => return Err(BadChunk),
             }
             i += 1;
         }
@@ -433,10 +519,27 @@ mod tests {
     #[test]
     fn an_ordinary_head_passes_and_its_length_is_known() {
         let h = passed("GET /a?b HTTP/1.1\r\nHost: h.test:80\r\nX_Under: 1\r\n\r\nrest");
-        assert_eq!(h, Head { len: 50, body: Framing::Length(0), upgrade: false, rewritten: None });
-        assert_eq!(passed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 12\r\n\r\n").body, Framing::Length(12));
-        assert_eq!(passed("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n").body, Framing::Chunked);
-        assert_eq!(passed("\r\nGET / HTTP/1.0\r\n\r\n").body, Framing::Length(0));
+        assert_eq!(
+            h,
+            Head {
+                len: 50,
+                body: Framing::Length(0),
+                upgrade: false,
+                rewritten: None
+            }
+        );
+        assert_eq!(
+            passed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 12\r\n\r\n").body,
+            Framing::Length(12)
+        );
+        assert_eq!(
+            passed("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n").body,
+            Framing::Chunked
+        );
+        assert_eq!(
+            passed("\r\nGET / HTTP/1.0\r\n\r\n").body,
+            Framing::Length(0)
+        );
         assert!(passed("GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\r\n").upgrade);
         assert!(!passed("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n").upgrade);
     }
@@ -444,7 +547,11 @@ mod tests {
     #[test]
     fn half_a_head_waits() {
         for n in 0.."GET / HTTP/1.1\r\nHost: h\r\n\r\n".len() - 1 {
-            assert_eq!(judge(&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..n]), Verdict::Incomplete, "{n}");
+            assert_eq!(
+                judge(&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..n]),
+                Verdict::Incomplete,
+                "{n}"
+            );
         }
     }
 
@@ -465,57 +572,130 @@ mod tests {
         ] {
             refused(&h(more), Refusal::BadRequest);
         }
-        for coding in ["gzip", "chunked, gzip", "gzip, chunked", "chunked;x=1", "xchunked", "identity"] {
-            refused(&h(&format!("Transfer-Encoding: {coding}")), Refusal::NotImplemented);
+        for coding in [
+            "gzip",
+            "chunked, gzip",
+            "gzip, chunked",
+            "chunked;x=1",
+            "xchunked",
+            "identity",
+        ] {
+            refused(
+                &h(&format!("Transfer-Encoding: {coding}")),
+                Refusal::NotImplemented,
+            );
         }
-        refused("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::BadRequest);
+        refused(
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::BadRequest,
+        );
     }
 
     #[test]
     fn malformed_header_lines_are_refused() {
-        for line in ["X : 1", "X\t: 1", ": 1", "X", " folded", "\tfolded", "X: a\rb", "X: a\0b", "X: \x7f", "X(1): a", "X\0: a"] {
-            refused(&format!("GET / HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n"), Refusal::BadRequest);
+        for line in [
+            "X : 1", "X\t: 1", ": 1", "X", " folded", "\tfolded", "X: a\rb", "X: a\0b", "X: \x7f",
+            "X(1): a", "X\0: a",
+        ] {
+            refused(
+                &format!("GET / HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n"),
+                Refusal::BadRequest,
+            );
         }
     }
 
     #[test]
     fn one_sound_host_is_wanted() {
-        for hosts in ["", "Host: a\r\nHost: a\r\n", "Host: \r\n", "Host: bad host\r\n", "Host: a@b\r\n", "Host: a/b\r\n"] {
-            refused(&format!("GET / HTTP/1.1\r\n{hosts}\r\n"), Refusal::BadRequest);
+        for hosts in [
+            "",
+            "Host: a\r\nHost: a\r\n",
+            "Host: \r\n",
+            "Host: bad host\r\n",
+            "Host: a@b\r\n",
+            "Host: a/b\r\n",
+        ] {
+            refused(
+                &format!("GET / HTTP/1.1\r\n{hosts}\r\n"),
+                Refusal::BadRequest,
+            );
         }
         passed("GET / HTTP/1.1\r\nHost: [::1]:8000\r\n\r\n");
     }
 
     #[test]
     fn malformed_request_lines_are_refused() {
-        for l in ["get / HTTP/1.1", "GET  / HTTP/1.1", "GET /a b HTTP/1.1", "GET / HTTP/1.2", "GET / http/1.1", "G\0T / HTTP/1.1",
-                  "GET * HTTP/1.1", "OPTIONS * HTTP/1.1", "GET x HTTP/1.1", "GET /%zz HTTP/1.1", "GET /%00 HTTP/1.1", "GET /a\tb HTTP/1.1",
-                  "GET /.. HTTP/1.1", "GET /a/%2e%2e/../x HTTP/1.1", "CONNECT a.test:443 HTTP/1.1", "garbage", "GET / HTTP/1.1 "] {
+        for l in [
+            "get / HTTP/1.1",
+            "GET  / HTTP/1.1",
+            "GET /a b HTTP/1.1",
+            "GET / HTTP/1.2",
+            "GET / http/1.1",
+            "G\0T / HTTP/1.1",
+            "GET * HTTP/1.1",
+            "OPTIONS * HTTP/1.1",
+            "GET x HTTP/1.1",
+            "GET /%zz HTTP/1.1",
+            "GET /%00 HTTP/1.1",
+            "GET /a\tb HTTP/1.1",
+            "GET /.. HTTP/1.1",
+            "GET /a/%2e%2e/../x HTTP/1.1",
+            "CONNECT a.test:443 HTTP/1.1",
+            "garbage",
+            "GET / HTTP/1.1 ",
+        ] {
             refused(&format!("{l}\r\nHost: h\r\n\r\n"), Refusal::BadRequest);
         }
-        refused("GET / HTTP/2.0\r\nHost: h\r\n\r\n", Refusal::VersionNotSupported);
+        refused(
+            "GET / HTTP/2.0\r\nHost: h\r\n\r\n",
+            Refusal::VersionNotSupported,
+        );
         refused("GET /\r\n", Refusal::Http09);
-        refused("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", Refusal::MethodNotAllowed);
-        refused("CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n", Refusal::MethodNotAllowed);
+        refused(
+            "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n",
+            Refusal::MethodNotAllowed,
+        );
+        refused(
+            "CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n",
+            Refusal::MethodNotAllowed,
+        );
         passed("GET /a/../b/%2e%2e/./x HTTP/1.1\r\nHost: h\r\n\r\n");
     }
 
     #[test]
     fn absolute_form_becomes_origin_form_with_its_own_host() {
         let h = passed("GET http://abs.test/x?y HTTP/1.1\r\nHost: other\r\nA: 1\r\n\r\n");
-        assert_eq!(h.rewritten.unwrap(), b"GET /x?y HTTP/1.1\r\nHost: abs.test\r\nA: 1\r\n\r\n");
+        assert_eq!(
+            h.rewritten.unwrap(),
+            b"GET /x?y HTTP/1.1\r\nHost: abs.test\r\nA: 1\r\n\r\n"
+        );
         let h = passed("GET http://abs.test?y HTTP/1.0\r\n\r\n");
-        assert_eq!(h.rewritten.unwrap(), b"GET /?y HTTP/1.0\r\nHost: abs.test\r\n\r\n");
-        refused("GET http://u@abs.test/ HTTP/1.1\r\nHost: abs.test\r\n\r\n", Refusal::BadRequest);
-        refused("GET ftp://abs.test/ HTTP/1.1\r\nHost: abs.test\r\n\r\n", Refusal::BadRequest);
+        assert_eq!(
+            h.rewritten.unwrap(),
+            b"GET /?y HTTP/1.0\r\nHost: abs.test\r\n\r\n"
+        );
+        refused(
+            "GET http://u@abs.test/ HTTP/1.1\r\nHost: abs.test\r\n\r\n",
+            Refusal::BadRequest,
+        );
+        refused(
+            "GET ftp://abs.test/ HTTP/1.1\r\nHost: abs.test\r\n\r\n",
+            Refusal::BadRequest,
+        );
     }
 
     #[test]
     fn long_lines_and_long_heads_are_refused_before_they_are_complete() {
         refused(&format!("GET /{}", "a".repeat(9000)), Refusal::UriTooLong);
-        refused(&format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(9000)), Refusal::HeaderTooLarge);
-        let many = "X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(600);
-        refused(&format!("GET / HTTP/1.1\r\n{many}"), Refusal::HeaderTooLarge);
+        refused(
+            &format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(9000)),
+            Refusal::HeaderTooLarge,
+        );
+        let many =
+            "X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(600);
+        refused(
+            &format!("GET / HTTP/1.1\r\n{many}"),
+            Refusal::HeaderTooLarge,
+        );
     }
 
     fn chunks(parts: &[&[u8]]) -> Result<(usize, bool), BadChunk> {
@@ -532,7 +712,11 @@ mod tests {
         let body = b"5;a=b\r\nhello\r\n1\r\nx\r\n0\r\nT: 1\r\n\r\n";
         assert_eq!(chunks(&[&body[..], b"GET /"]), Ok((body.len(), true)));
         for n in 0..body.len() {
-            assert_eq!(chunks(&[&body[..n], &body[n..]]), Ok((body.len(), true)), "{n}");
+            assert_eq!(
+                chunks(&[&body[..n], &body[n..]]),
+                Ok((body.len(), true)),
+                "{n}"
+            );
         }
         let both = [&body[..], b"GET / HTTP/1.1"].concat();
         assert_eq!(chunks(&[&both]), Ok((body.len(), true)));
@@ -540,7 +724,20 @@ mod tests {
 
     #[test]
     fn malformed_chunks_are_refused() {
-        for body in ["\r\n", "x\r\n", "5\nhello", "5 \r\nhello\r\n", "0x5\r\nhello", "5\r\nhelloX", "5\r\nhello\n", "-1\r\n", "1;\0\r\n", "fffffffffffffffff\r\n", "0\r\n x\r\n\r\n", "0\r\n\n"] {
+        for body in [
+            "\r\n",
+            "x\r\n",
+            "5\nhello",
+            "5 \r\nhello\r\n",
+            "0x5\r\nhello",
+            "5\r\nhelloX",
+            "5\r\nhello\n",
+            "-1\r\n",
+            "1;\0\r\n",
+            "fffffffffffffffff\r\n",
+            "0\r\n x\r\n\r\n",
+            "0\r\n\n",
+        ] {
             assert_eq!(chunks(&[body.as_bytes()]), Err(BadChunk), "{body:?}");
         }
     }

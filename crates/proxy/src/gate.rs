@@ -17,8 +17,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -32,7 +32,13 @@ const SCRATCH: usize = 16 * 1024;
 
 /// Makes the answer to a refused request: the bytes to send before the connection is closed.
 pub(crate) trait Refuse: Send + Sync {
-    fn refuse(&self, refusal: Refusal, seen: Seen<'_>, socket: Option<&SocketDigest>, tls: bool) -> Bytes;
+    fn refuse(
+        &self,
+        refusal: Refusal,
+        seen: Seen<'_>,
+        socket: Option<&SocketDigest>,
+        tls: bool,
+    ) -> Bytes;
 }
 
 /// Where in a request the client's stream is.
@@ -71,7 +77,15 @@ pub(crate) struct Gate<S> {
 
 impl<S: IO> Gate<S> {
     pub(crate) fn new(inner: S, refuse: Arc<dyn Refuse>) -> Self {
-        Gate { inner, state: State::Head, upgrade: false, held: BytesMut::new(), free: 0, eof: false, refuse }
+        Gate {
+            inner,
+            state: State::Head,
+            upgrade: false,
+            held: BytesMut::new(),
+            free: 0,
+            eof: false,
+            refuse,
+        }
     }
 
     /// Makes ready for the next request, once the engine is done with one.
@@ -112,7 +126,12 @@ impl<S: IO> Gate<S> {
             }
             Verdict::Refuse(refusal, seen) => {
                 let socket = self.inner.get_socket_digest();
-                let answer = self.refuse.refuse(refusal, seen, socket.as_deref(), self.inner.get_ssl_digest().is_some());
+                let answer = self.refuse.refuse(
+                    refusal,
+                    seen,
+                    socket.as_deref(),
+                    self.inner.get_ssl_digest().is_some(),
+                );
                 self.state = State::Refused(answer);
             }
         }
@@ -135,14 +154,20 @@ impl<S: IO> Gate<S> {
     }
 
     /// How many of these bytes, of `held` or of `other`, belong to the request, and moves on by them.
-    fn body_part(&mut self, range: std::ops::Range<usize>, other: Option<&[u8]>) -> io::Result<usize> {
+    fn body_part(
+        &mut self,
+        range: std::ops::Range<usize>,
+        other: Option<&[u8]>,
+    ) -> io::Result<usize> {
         let bytes = match other {
             Some(o) => o,
             None => &self.held[range],
         };
         let n = match &mut self.state {
             State::Length(left) => {
-                let n = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let n = bytes
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= n as u64;
                 if *left == 0 {
                     self.state = State::Done;
@@ -177,13 +202,21 @@ impl<S: IO> Gate<S> {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // One request is kept waiting at most; the rest stays with the kernel.
         if self.eof || self.held.len() >= SCRATCH {
-            return if self.eof && self.held.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            return if self.eof && self.held.is_empty() {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
         }
         let n = ready!(self.fill(cx))?;
         if n == 0 {
             self.eof = true;
             // A client may close its side after its last request. With more requests held it still waits for answers.
-            return if self.held.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            return if self.held.is_empty() {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -212,7 +245,10 @@ impl<S: IO> Gate<S> {
                 State::Refused(_) => {
                     let _ = ready!(Pin::new(&mut self.inner).poll_flush(cx));
                     let _ = ready!(Pin::new(&mut self.inner).poll_shutdown(cx));
-                    self.state = State::Linger { timer: Box::pin(tokio::time::sleep(LINGER)), left: LINGER_BYTES };
+                    self.state = State::Linger {
+                        timer: Box::pin(tokio::time::sleep(LINGER)),
+                        left: LINGER_BYTES,
+                    };
                 }
                 State::Linger { timer, left } => {
                     let mut scratch = [std::mem::MaybeUninit::<u8>::uninit(); 4096];
@@ -246,7 +282,10 @@ impl<S: IO> Gate<S> {
                 self.upgrade = head.upgrade;
                 self.enter_body(head.body);
                 let all = buf.filled().len();
-                let own = head.len + self.body_part(0..0, Some(&buf.filled()[head.len..])).unwrap_or(0);
+                let own = head.len
+                    + self
+                        .body_part(0..0, Some(&buf.filled()[head.len..]))
+                        .unwrap_or(0);
                 if own < all {
                     self.held.extend_from_slice(&buf.filled()[own..]);
                     buf.set_filled(own);
@@ -317,13 +356,21 @@ fn bad_chunk() -> io::Error {
 }
 
 impl<S: IO> AsyncRead for Gate<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.get_mut().poll_rest(cx, buf)
     }
 }
 
 impl<S: IO> AsyncWrite for Gate<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let me = self.get_mut();
         if me.upgrade {
             me.watch_upgrade(buf);
@@ -421,7 +468,13 @@ mod tests {
 
     struct Texts;
     impl Refuse for Texts {
-        fn refuse(&self, refusal: Refusal, _: Seen<'_>, _: Option<&SocketDigest>, _: bool) -> Bytes {
+        fn refuse(
+            &self,
+            refusal: Refusal,
+            _: Seen<'_>,
+            _: Option<&SocketDigest>,
+            _: bool,
+        ) -> Bytes {
             Bytes::from(format!("{refusal:?}"))
         }
     }
@@ -445,12 +498,16 @@ mod tests {
 
     const A: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
     const B: &str = "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello";
-    const C: &str = "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    const C: &str =
+        "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 
     #[tokio::test]
     async fn pipelined_requests_come_one_at_a_time() {
         let (mut client, mut gate) = gate();
-        client.write_all(format!("{A}{B}{C}{A}").as_bytes()).await.unwrap();
+        client
+            .write_all(format!("{A}{B}{C}{A}").as_bytes())
+            .await
+            .unwrap();
         for request in [A, B, C, A] {
             read(&mut gate, request).await;
             assert!(pending(&mut gate).await);
@@ -476,7 +533,10 @@ mod tests {
     #[tokio::test]
     async fn a_refused_request_is_answered_and_never_seen() {
         let (mut client, mut gate) = gate();
-        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+            .await
+            .unwrap();
         let server = tokio::spawn(async move {
             let mut all = Vec::new();
             gate.read_to_end(&mut all).await.unwrap();
@@ -492,8 +552,15 @@ mod tests {
     #[tokio::test]
     async fn a_malformed_chunk_is_an_error() {
         let (mut client, mut gate) = gate();
-        client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
-        read(&mut gate, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await
+            .unwrap();
+        read(
+            &mut gate,
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )
+        .await;
         client.write_all(b"5\nhello\r\n0\r\n\r\n").await.unwrap();
         let e = gate.read(&mut [0; 64]).await.unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::InvalidData);
@@ -503,10 +570,15 @@ mod tests {
     async fn bytes_behind_an_upgrade_wait_for_101() {
         let (mut client, mut gate) = gate();
         let head = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-        client.write_all(format!("{head}frames").as_bytes()).await.unwrap();
+        client
+            .write_all(format!("{head}frames").as_bytes())
+            .await
+            .unwrap();
         read(&mut gate, head).await;
         assert!(pending(&mut gate).await);
-        gate.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap();
+        gate.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+            .await
+            .unwrap();
         read(&mut gate, "frames").await;
         client.write_all(b"more").await.unwrap();
         read(&mut gate, "more").await;
@@ -516,7 +588,10 @@ mod tests {
     async fn bytes_behind_a_refused_upgrade_are_the_next_request() {
         let (mut client, mut gate) = gate();
         let head = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n";
-        client.write_all(format!("{head}{A}").as_bytes()).await.unwrap();
+        client
+            .write_all(format!("{head}{A}").as_bytes())
+            .await
+            .unwrap();
         read(&mut gate, head).await;
         gate.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         assert!(pending(&mut gate).await);
@@ -527,8 +602,17 @@ mod tests {
     #[tokio::test]
     async fn absolute_form_is_rewritten() {
         let (mut client, mut gate) = gate();
-        client.write_all(b"GET http://abs.test/x HTTP/1.1\r\nHost: o\r\nContent-Length: 1\r\n\r\nxGET").await.unwrap();
-        read(&mut gate, "GET /x HTTP/1.1\r\nHost: abs.test\r\nContent-Length: 1\r\n\r\nx").await;
+        client
+            .write_all(
+                b"GET http://abs.test/x HTTP/1.1\r\nHost: o\r\nContent-Length: 1\r\n\r\nxGET",
+            )
+            .await
+            .unwrap();
+        read(
+            &mut gate,
+            "GET /x HTTP/1.1\r\nHost: abs.test\r\nContent-Length: 1\r\n\r\nx",
+        )
+        .await;
         assert!(pending(&mut gate).await);
     }
 

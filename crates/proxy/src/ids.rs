@@ -10,7 +10,10 @@ fn next() -> u64 {
     STATE.with(|cell| {
         let (a, b) = cell.get();
         let mixed = a ^ b;
-        cell.set((a.rotate_left(24) ^ mixed ^ (mixed << 16), mixed.rotate_left(37)));
+        cell.set((
+            a.rotate_left(24) ^ mixed ^ (mixed << 16),
+            mixed.rotate_left(37),
+        ));
         a.wrapping_add(b)
     })
 }
@@ -41,12 +44,20 @@ mod tests {
     fn ids_are_hexadecimal_and_differ() {
         let ids: std::collections::HashSet<_> = (0..1000).map(|_| request_id()).collect();
         assert_eq!(ids.len(), 1000);
-        assert!(ids.iter().flatten().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+        assert!(
+            ids.iter()
+                .flatten()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        );
     }
 
     #[test]
     fn jitter_stays_in_its_range_and_spreads() {
-        let mean = (0..10_000).map(|_| unit()).inspect(|u| assert!((0.0..1.0).contains(u))).sum::<f64>() / 10_000.0;
+        let mean = (0..10_000)
+            .map(|_| unit())
+            .inspect(|u| assert!((0.0..1.0).contains(u)))
+            .sum::<f64>()
+            / 10_000.0;
         assert!((0.45..0.55).contains(&mean), "{mean}");
     }
 }

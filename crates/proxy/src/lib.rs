@@ -28,9 +28,13 @@ mod upstream_headers;
 
 pub use config::{HeadersConfig, ProxyConfig, Shared, UnknownHeader};
 pub use errors::Format;
-pub use exchange::moment;
+pub use exchange::now;
 pub use forwarded::{InvalidBlock, RealIp, TrustedIps};
 pub use names::{PINGORA_VERSION, PRODUCT};
 pub use server::{Listen, Listeners, Server, StartError};
 pub use status::{StatusHandler, StatusListener, StatusReply};
 pub use tls::{Certificate, CertificateError};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

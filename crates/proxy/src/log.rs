@@ -21,7 +21,9 @@ pub(crate) fn finish(session: &Session, error: Option<&Error>, x: &mut Exchange)
     }
     let written = session.response_written();
     x.facts.status = match written {
-        Some(head) if !head.status.is_informational() || head.status.as_u16() == 101 => head.status.as_u16(),
+        Some(head) if !head.status.is_informational() || head.status.as_u16() == 101 => {
+            head.status.as_u16()
+        }
         _ if error.is_none_or(|e| *e.esource() == ErrorSource::Downstream) => CLIENT_CLOSED,
         _ => 500,
     };
@@ -59,13 +61,21 @@ fn count(session: &Session, x: &Exchange) {
     if collect.bandwidth {
         ingress_bytes = session.to_h1_raw().len() as u64 + f.request_bytes;
         let head = session.response_written().map_or(0, |h| {
-            h.headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum::<usize>() + "HTTP/1.1 200 OK\r\n\r\n".len()
+            h.headers
+                .iter()
+                .map(|(k, v)| k.as_str().len() + v.len() + 4)
+                .sum::<usize>()
+                + "HTTP/1.1 200 OK\r\n\r\n".len()
         });
         egress_bytes = head as u64 + f.response_bytes;
     }
     route.metrics.record(&RequestOutcome {
         code: f.status,
-        source: if f.local_response { Source::Kong } else { Source::Service },
+        source: if f.local_response {
+            Source::Kong
+        } else {
+            Source::Service
+        },
         request_us,
         upstream_us,
         kong_us,
@@ -126,7 +136,10 @@ pub(crate) fn abandoned(x: &mut Exchange) {
     if !std::thread::panicking() {
         return;
     }
-    tracing::error!(request_id = x.facts.request_id(), "request ended by a panic");
+    tracing::error!(
+        request_id = x.facts.request_id(),
+        "request ended by a panic"
+    );
     if let Some(route) = x.route() {
         route.metrics.record(&RequestOutcome {
             code: 500,
@@ -152,7 +165,12 @@ pub(crate) fn abandoned(x: &mut Exchange) {
 
 fn waiting(x: &Exchange) -> Option<Duration> {
     let from = x.facts.proxied?;
-    Some(x.facts.upstream_header.unwrap_or_else(Instant::now).saturating_duration_since(from))
+    Some(
+        x.facts
+            .upstream_header
+            .unwrap_or_else(Instant::now)
+            .saturating_duration_since(from),
+    )
 }
 
 fn micros(d: Duration) -> u64 {

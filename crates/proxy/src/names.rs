@@ -11,9 +11,12 @@ pub const PRODUCT: &str = concat!("silverback/", env!("CARGO_PKG_VERSION"));
 pub const PINGORA_VERSION: &str = "0.9.1";
 
 pub(crate) const SERVER: HeaderValue = HeaderValue::from_static(PRODUCT);
-pub(crate) const VIA_0: HeaderValue = HeaderValue::from_static(concat!("1 silverback/", env!("CARGO_PKG_VERSION")));
-pub(crate) const VIA_1: HeaderValue = HeaderValue::from_static(concat!("1.1 silverback/", env!("CARGO_PKG_VERSION")));
-pub(crate) const VIA_2: HeaderValue = HeaderValue::from_static(concat!("2 silverback/", env!("CARGO_PKG_VERSION")));
+pub(crate) const VIA_0: HeaderValue =
+    HeaderValue::from_static(concat!("1 silverback/", env!("CARGO_PKG_VERSION")));
+pub(crate) const VIA_1: HeaderValue =
+    HeaderValue::from_static(concat!("1.1 silverback/", env!("CARGO_PKG_VERSION")));
+pub(crate) const VIA_2: HeaderValue =
+    HeaderValue::from_static(concat!("2 silverback/", env!("CARGO_PKG_VERSION")));
 
 pub(crate) const KEEP_ALIVE: HeaderValue = HeaderValue::from_static("keep-alive");
 pub(crate) const UPGRADE: HeaderValue = HeaderValue::from_static("keep-alive, Upgrade");
@@ -90,9 +93,25 @@ static SMALL: [HeaderValue; 10] = {
     const fn of(text: &'static str) -> HeaderValue {
         HeaderValue::from_static(text)
     }
-    [of("0"), of("1"), of("2"), of("3"), of("4"), of("5"), of("6"), of("7"), of("8"), of("9")]
+    [
+        of("0"),
+        of("1"),
+        of("2"),
+        of("3"),
+        of("4"),
+        of("5"),
+        of("6"),
+        of("7"),
+        of("8"),
+        of("9"),
+    ]
 };
 
 /// Headers that concern one connection only, beside those named by `Connection`.
-pub(crate) static HOP_BY_HOP: [&HeaderName; 5] =
-    [&header::UPGRADE, &H_KEEP_ALIVE, &PROXY_CONNECTION, &PROXY, &HTTP2_SETTINGS];
+pub(crate) static HOP_BY_HOP: [&HeaderName; 5] = [
+    &header::UPGRADE,
+    &H_KEEP_ALIVE,
+    &PROXY_CONNECTION,
+    &PROXY,
+    &HTTP2_SETTINGS,
+];

@@ -20,21 +20,38 @@ use crate::names::PRODUCT;
 pub(crate) struct Refuser(pub(crate) Arc<Shared>);
 
 impl Refuse for Refuser {
-    fn refuse(&self, refusal: Refusal, seen: Seen<'_>, socket: Option<&SocketDigest>, _tls: bool) -> Bytes {
+    fn refuse(
+        &self,
+        refusal: Refusal,
+        seen: Seen<'_>,
+        socket: Option<&SocketDigest>,
+        _tls: bool,
+    ) -> Bytes {
         let id = ids::request_id();
         let id = std::str::from_utf8(&id).unwrap_or_default();
         let (status, line, text) = match refusal {
             Refusal::BadRequest | Refusal::Http09 => (400, "400 Bad Request", errors::text_of(400)),
-            Refusal::HeaderTooLarge => (400, "400 Bad Request", "Request header or cookie too large"),
+            Refusal::HeaderTooLarge => {
+                (400, "400 Bad Request", "Request header or cookie too large")
+            }
             Refusal::UriTooLong => (414, "414 URI Too Long", errors::text_of(414)),
             Refusal::MethodNotAllowed => (405, "405 Not Allowed", errors::text_of(405)),
             Refusal::NotImplemented => (501, "501 Not Implemented", ""),
             Refusal::VersionNotSupported => (505, "505 HTTP Version Not Supported", ""),
         };
         let (content_type, body) = if text.is_empty() {
-            (HeaderValue::from_static("text/html; charset=UTF-8"), errors::page(line))
+            (
+                HeaderValue::from_static("text/html; charset=UTF-8"),
+                errors::page(line),
+            )
         } else {
-            errors::handled(seen.accept, seen.content_type, self.0.config.error_default_type, text, id)
+            errors::handled(
+                seen.accept,
+                seen.content_type,
+                self.0.config.error_default_type,
+                text,
+                id,
+            )
         };
         self.log(status, seen, socket, body.len(), id);
         if refusal == Refusal::Http09 {
@@ -60,11 +77,21 @@ impl Refuse for Refuser {
 }
 
 impl Refuser {
-    fn log(&self, status: u16, seen: Seen<'_>, socket: Option<&SocketDigest>, length: usize, id: &str) {
+    fn log(
+        &self,
+        status: u16,
+        seen: Seen<'_>,
+        socket: Option<&SocketDigest>,
+        length: usize,
+        id: &str,
+    ) {
         if !self.0.access_log.enabled() {
             return;
         }
-        let peer = socket.and_then(|s| s.peer_addr()).and_then(|a| a.as_inet()).map(|a| a.ip().to_canonical());
+        let peer = socket
+            .and_then(|s| s.peer_addr())
+            .and_then(|a| a.as_inet())
+            .map(|a| a.ip().to_canonical());
         self.0.access_log.log(&AccessRecord {
             remote_addr: peer,
             method: seen.method,
@@ -93,5 +120,7 @@ impl Refuser {
 
 fn head(status: &str, content_type: &str, length: usize) -> String {
     let date = httpdate::fmt_http_date(SystemTime::now());
-    format!("HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: {content_type}\r\nConnection: close\r\nContent-Length: {length}\r\n")
+    format!(
+        "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: {content_type}\r\nConnection: close\r\nContent-Length: {length}\r\n"
+    )
 }

@@ -11,13 +11,13 @@ use pingora_proxy::Session;
 use silverback_plugin::context::BodySource;
 use silverback_plugin::{AccessCtx, HeaderKey, Phases, Response};
 use silverback_router::{
-    ProtocolVerdict, Request, forwarded_prefix, normalize_path, protocol_verdict, split_host_port, strip_query,
-    upstream_path,
+    ProtocolVerdict, Request, forwarded_prefix, normalize_path, protocol_verdict, split_host_port,
+    strip_query, upstream_path,
 };
 use silverback_runtime::Outcome;
 
 use crate::body::{Body, Left, NoBody};
-use crate::exchange::{Exchange, authority, moment, view};
+use crate::exchange::{Exchange, authority, now, view};
 use crate::framing::{valid_host, valid_path};
 use crate::names::{FORWARDED_HOST, FORWARDED_PROTO, GRPC_ATTEMPTS, KONG_DEBUG, RETRY_ATTEMPT};
 use crate::respond::{Origin, handled, redirect, respond};
@@ -48,7 +48,10 @@ pub(crate) async fn handle(session: &mut Session, x: &mut Exchange) -> Result<bo
     }
     let client = session.req_header();
     if client.version == Version::HTTP_11
-        && client.headers.get(header::EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        && client
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"))
         && !session.is_body_done()
     {
         session.write_continue_response().await?;
@@ -63,7 +66,9 @@ async fn answer(session: &mut Session, x: &mut Exchange, response: Response) -> 
 
 /// Notes who calls, and over what.
 fn meet(session: &Session, x: &mut Exchange) {
-    let inet = |a: Option<&pingora_core::protocols::l4::socket::SocketAddr>| a.and_then(|a| a.as_inet().copied());
+    let inet = |a: Option<&pingora_core::protocols::l4::socket::SocketAddr>| {
+        a.and_then(|a| a.as_inet().copied())
+    };
     if let Some(peer) = inet(session.client_addr()) {
         x.facts.peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     }
@@ -91,7 +96,10 @@ fn examine(session: &Session, x: &Exchange) -> Option<Response> {
     }
     let most = x.shared.config.client_max_body_size;
     if most > 0 {
-        let length = client.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        let length = client
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|l| l > most) {
             return Some(handled(session, x, 413));
         }
@@ -106,7 +114,10 @@ fn find_route(session: &Session, x: &mut Exchange) -> Result<(), Response> {
     let raw_path = strip_query(target);
     let path = normalize_path(raw_path);
     let (host, host_port) = split_host_port(authority(client));
-    let content_type = client.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let content_type = client
+        .headers
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes);
     let http2 = client.version == Version::HTTP_2;
     let tls = x.facts.scheme == "https";
     let grpc = http2 && content_type.is_some_and(|t| t.starts_with(b"application/grpc"));
@@ -118,7 +129,9 @@ fn find_route(session: &Session, x: &mut Exchange) -> Result<(), Response> {
         port: x.facts.port,
         path: &path,
         headers: &client.headers,
-        sni: digest.and_then(|d| d.extension.get::<ServerName>()).map(|n| &*n.0),
+        sni: digest
+            .and_then(|d| d.extension.get::<ServerName>())
+            .map(|n| &*n.0),
         scheme: match (tls, grpc) {
             (true, true) => "grpcs",
             (true, false) => "https",
@@ -127,18 +140,36 @@ fn find_route(session: &Session, x: &mut Exchange) -> Result<(), Response> {
         },
     });
     let Some(found) = found else {
-        return Err(Response::error(StatusCode::NOT_FOUND, "no Route matched with those values"));
+        return Err(Response::error(
+            StatusCode::NOT_FOUND,
+            "no Route matched with those values",
+        ));
     };
     x.route = Some(found.entry);
     let snapshot = x.snapshot.clone();
     let route = &snapshot.routes[found.entry];
-    let forwarded_proto = if x.trusted { client.headers.get(&FORWARDED_PROTO).and_then(|v| v.to_str().ok()) } else { None };
-    match protocol_verdict(&route.route, forwarded_proto.unwrap_or(x.facts.scheme), http2, content_type) {
+    let forwarded_proto = if x.trusted {
+        client
+            .headers
+            .get(&FORWARDED_PROTO)
+            .and_then(|v| v.to_str().ok())
+    } else {
+        None
+    };
+    match protocol_verdict(
+        &route.route,
+        forwarded_proto.unwrap_or(x.facts.scheme),
+        http2,
+        content_type,
+    ) {
         ProtocolVerdict::Fine => {}
         verdict => return Err(wrong_protocol(verdict, client, x.trusted)),
     }
     let Some(service) = &route.service else {
-        return Err(Response::error(StatusCode::SERVICE_UNAVAILABLE, "no Service found with those values"));
+        return Err(Response::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no Service found with those values",
+        ));
     };
     let upstream = upstream_path(&route.route, service.service.path.as_deref(), &found, &path);
     let query = &target[raw_path.len()..];
@@ -150,8 +181,18 @@ fn find_route(session: &Session, x: &mut Exchange) -> Result<(), Response> {
 }
 
 fn wrong_protocol(verdict: ProtocolVerdict, client: &Parts, trusted: bool) -> Response {
-    let upgrade = |to: &'static str| (HeaderKey::from_static("Upgrade"), HeaderValue::from_static(to));
-    let connection = || (HeaderKey::from_static("Connection"), HeaderValue::from_static("Upgrade"));
+    let upgrade = |to: &'static str| {
+        (
+            HeaderKey::from_static("Upgrade"),
+            HeaderValue::from_static(to),
+        )
+    };
+    let connection = || {
+        (
+            HeaderKey::from_static("Connection"),
+            HeaderValue::from_static("Upgrade"),
+        )
+    };
     let asking = |text: &'static str, to: &'static str| {
         let mut r = Response::error(StatusCode::UPGRADE_REQUIRED, text);
         r.headers.extend([connection(), upgrade(to)]);
@@ -162,17 +203,29 @@ fn wrong_protocol(verdict: ProtocolVerdict, client: &Parts, trusted: bool) -> Re
             asking("Please use HTTPS protocol", "TLS/1.2, HTTP/1.1")
         }
         ProtocolVerdict::NeedsHttps { status } => {
-            let host = if trusted { client.headers.get(&FORWARDED_HOST).and_then(|v| v.to_str().ok()) } else { None };
-            let host = host.map_or_else(|| plain_host(authority(client)), std::borrow::Cow::Borrowed);
+            let host = if trusted {
+                client
+                    .headers
+                    .get(&FORWARDED_HOST)
+                    .and_then(|v| v.to_str().ok())
+            } else {
+                None
+            };
+            let host =
+                host.map_or_else(|| plain_host(authority(client)), std::borrow::Cow::Borrowed);
             let target = client.uri.path_and_query().map_or("/", |p| p.as_str());
             let location = HeaderValue::from_str(&["https://", &host, target].concat());
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
-            redirect(status, location.unwrap_or(HeaderValue::from_static("https://")))
+            redirect(
+                status,
+                location.unwrap_or(HeaderValue::from_static("https://")),
+            )
         }
         ProtocolVerdict::NeedsHttp2 => asking("Please use HTTP2 protocol", "HTTP/2"),
-        ProtocolVerdict::NotGrpc => {
-            Response::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Non-gRPC request matched gRPC route")
-        }
+        ProtocolVerdict::NotGrpc => Response::error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Non-gRPC request matched gRPC route",
+        ),
         ProtocolVerdict::NeedsGrpcTls => {
             let set = |k, v| (HeaderKey::from_static(k), HeaderValue::from_static(v));
             let mut r = Response::empty(StatusCode::OK);
@@ -220,11 +273,27 @@ async fn phase(session: &mut Session, x: &mut Exchange, rewrite: bool) -> Option
 
 /// The answer when something broke that should not have.
 pub(crate) fn unexpected() -> Response {
-    Response::error(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred")
+    Response::error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "An unexpected error occurred",
+    )
 }
 
-async fn run(parts: &Parts, target: &[u8], x: &mut Exchange, body: &mut dyn BodySource, rewrite: bool) -> Outcome {
-    let Exchange { snapshot, route, picks, facts, edits, .. } = x;
+async fn run(
+    parts: &Parts,
+    target: &[u8],
+    x: &mut Exchange,
+    body: &mut dyn BodySource,
+    rewrite: bool,
+) -> Outcome {
+    let Exchange {
+        snapshot,
+        route,
+        picks,
+        facts,
+        edits,
+        ..
+    } = x;
     let route = route.map(|r| &snapshot.routes[r]);
     let mut ctx = AccessCtx {
         request: view(parts, target),
@@ -244,15 +313,20 @@ async fn run(parts: &Parts, target: &[u8], x: &mut Exchange, body: &mut dyn Body
 /// A request that comes as somebody else's retry pays before it is sent.
 fn before_proxying(x: &mut Exchange) -> Option<Response> {
     let tries = x.tries?;
-    let decision = tries.admit(&x.route()?.budgets, moment())?;
+    let decision = tries.admit(&x.route()?.budgets, now())?;
     if matches!(decision, silverback_retry::Decision::Retry { .. }) {
         return None;
     }
     x.exhausted = true;
     if let Some(service) = x.service() {
-        service.metrics.retry(silverback_telemetry::RetryOutcome::DeniedBudget);
+        service
+            .metrics
+            .retry(silverback_telemetry::RetryOutcome::DeniedBudget);
     }
-    Some(Response::error(StatusCode::SERVICE_UNAVAILABLE, crate::errors::text_of(503)))
+    Some(Response::error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        crate::errors::text_of(503),
+    ))
 }
 
 /// How many attempts were made at a request before it came here; only trusted peers are asked.
@@ -261,6 +335,10 @@ pub(crate) fn previous_attempts(session: &Session, x: &Exchange) -> u32 {
         return 0;
     }
     let headers = &session.req_header().headers;
-    let text = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok())
+    };
     silverback_retry::previous_attempts(text(&RETRY_ATTEMPT), text(&GRPC_ATTEMPTS))
 }

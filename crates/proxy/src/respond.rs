@@ -22,7 +22,12 @@ pub(crate) enum Origin {
 }
 
 /// Sends a response of the gateway.
-pub(crate) async fn respond(session: &mut Session, x: &mut Exchange, response: Response, origin: Origin) -> Result<()> {
+pub(crate) async fn respond(
+    session: &mut Session,
+    x: &mut Exchange,
+    response: Response,
+    origin: Origin,
+) -> Result<()> {
     let (head, body) = prepare(session, x, response, origin)?;
     let end = body.is_empty();
     session.write_response_header(Box::new(head), end).await?;
@@ -33,7 +38,12 @@ pub(crate) async fn respond(session: &mut Session, x: &mut Exchange, response: R
 }
 
 /// Head and body, as the response phases of the plugins leave them.
-fn prepare(session: &Session, x: &mut Exchange, response: Response, origin: Origin) -> Result<(ResponseHeader, Bytes)> {
+fn prepare(
+    session: &Session,
+    x: &mut Exchange,
+    response: Response,
+    origin: Origin,
+) -> Result<(ResponseHeader, Bytes)> {
     let client = session.req_header();
     let mut head = ResponseHeader::build(response.status, Some(10))?;
     for (key, value) in response.headers {
@@ -41,10 +51,21 @@ fn prepare(session: &Session, x: &mut Exchange, response: Response, origin: Orig
     }
     let (content_type, body) = match response.body {
         Body::Empty => (None, Bytes::new()),
-        Body::Bytes { content_type, bytes } => (Some(content_type), bytes),
+        Body::Bytes {
+            content_type,
+            bytes,
+        } => (Some(content_type), bytes),
         Body::Error(text) => {
-            let format = Format::negotiate(client.headers.get(header::ACCEPT).map(HeaderValue::as_bytes));
-            (Some(format.content_type()), format.render(&text, x.facts.request_id()))
+            let format = Format::negotiate(
+                client
+                    .headers
+                    .get(header::ACCEPT)
+                    .map(HeaderValue::as_bytes),
+            );
+            (
+                Some(format.content_type()),
+                format.render(&text, x.facts.request_id()),
+            )
         }
     };
     if let Some(t) = content_type
@@ -69,14 +90,28 @@ fn prepare(session: &Session, x: &mut Exchange, response: Response, origin: Orig
     if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
         head.remove_header(&header::CONTENT_LENGTH);
     }
-    let none = client.method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let body = if none { Bytes::new() } else { body.unwrap_or_default() };
+    let none = client.method == Method::HEAD
+        || matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let body = if none {
+        Bytes::new()
+    } else {
+        body.unwrap_or_default()
+    };
     Ok((head, body))
 }
 
 /// Runs the plugins' `header_filter`.
 pub(crate) fn header_filter(session: &Session, x: &mut Exchange, head: &mut ResponseHeader) {
-    let Exchange { snapshot, route, picks, facts, .. } = x;
+    let Exchange {
+        snapshot,
+        route,
+        picks,
+        facts,
+        ..
+    } = x;
     let route = route.map(|r| &snapshot.routes[r]);
     let chain = route.map_or(&snapshot.global, |r| &r.chain);
     let client = session.req_header();
@@ -92,7 +127,13 @@ pub(crate) fn header_filter(session: &Session, x: &mut Exchange, head: &mut Resp
 
 /// Runs the plugins' `body_filter`.
 pub(crate) fn body_filter(x: &mut Exchange, chunk: &mut Option<Bytes>, end: bool) {
-    let Exchange { snapshot, route, picks, facts, .. } = x;
+    let Exchange {
+        snapshot,
+        route,
+        picks,
+        facts,
+        ..
+    } = x;
     let chain = route.map_or(&snapshot.global, |r| &snapshot.routes[r].chain);
     chain.body_filter(picks, &mut BodyCtx { facts }, chunk, end);
 }
@@ -107,12 +148,20 @@ pub(crate) fn handled_as(session: &Session, x: &Exchange, status: u16, text: &st
     let headers = &session.req_header().headers;
     let get = |name| headers.get(name).map(HeaderValue::as_bytes);
     let default = x.shared.config.error_default_type;
-    let (content_type, bytes) =
-        errors::handled(get(header::ACCEPT), get(header::CONTENT_TYPE), default, text, x.facts.request_id());
+    let (content_type, bytes) = errors::handled(
+        get(header::ACCEPT),
+        get(header::CONTENT_TYPE),
+        default,
+        text,
+        x.facts.request_id(),
+    );
     Response {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         headers: Default::default(),
-        body: Body::Bytes { content_type, bytes },
+        body: Body::Bytes {
+            content_type,
+            bytes,
+        },
     }
 }
 
@@ -125,7 +174,19 @@ pub(crate) fn redirect(status: StatusCode, location: HeaderValue) -> Response {
         _ => "308 Permanent Redirect",
     };
     // nginx names the character set on those pages only that it does not know as redirections.
-    let content_type = if matches!(status.as_u16(), 301 | 302) { "text/html" } else { "text/html; charset=UTF-8" };
-    let body = Body::Bytes { content_type: HeaderValue::from_static(content_type), bytes: errors::page(reason) };
-    Response { status, headers: Default::default(), body }.header(crate::names::location(), location)
+    let content_type = if matches!(status.as_u16(), 301 | 302) {
+        "text/html"
+    } else {
+        "text/html; charset=UTF-8"
+    };
+    let body = Body::Bytes {
+        content_type: HeaderValue::from_static(content_type),
+        bytes: errors::page(reason),
+    };
+    Response {
+        status,
+        headers: Default::default(),
+        body,
+    }
+    .header(crate::names::location(), location)
 }

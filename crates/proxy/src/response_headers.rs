@@ -12,7 +12,11 @@ use crate::names::*;
 use crate::upstream_headers::joined;
 
 /// Adjusts the upstream's response.
-pub(crate) fn proxied(resp: &mut ResponseHeader, client: &RequestHeader, x: &Exchange) -> Result<()> {
+pub(crate) fn proxied(
+    resp: &mut ResponseHeader,
+    client: &RequestHeader,
+    x: &Exchange,
+) -> Result<()> {
     strip_hop_by_hop(resp, client);
     let config = &x.shared.config.headers;
     if config.upstream_status {
@@ -41,7 +45,10 @@ pub(crate) fn local(resp: &mut ResponseHeader, x: &Exchange, asked: bool) -> Res
             resp.insert_header(W_VIA, VIA_1)?;
         }
     } else if config.response_latency {
-        resp.insert_header(W_RESPONSE_LATENCY, number(millis(x.facts.started.elapsed())))?;
+        resp.insert_header(
+            W_RESPONSE_LATENCY,
+            number(millis(x.facts.started.elapsed())),
+        )?;
     }
     if config.server {
         resp.insert_header(W_SERVER, SERVER)?;
@@ -64,13 +71,21 @@ fn request_id(resp: &mut ResponseHeader, x: &Exchange) -> Result<()> {
 fn latencies(resp: &mut ResponseHeader, x: &Exchange) -> Result<()> {
     let config = &x.shared.config.headers;
     let f = &x.facts;
-    let Some(proxied) = f.proxied else { return Ok(()) };
+    let Some(proxied) = f.proxied else {
+        return Ok(());
+    };
     if config.upstream_latency {
         let until = f.upstream_header.unwrap_or_else(Instant::now);
-        resp.insert_header(W_UPSTREAM_LATENCY, number(millis(until.saturating_duration_since(proxied))))?;
+        resp.insert_header(
+            W_UPSTREAM_LATENCY,
+            number(millis(until.saturating_duration_since(proxied))),
+        )?;
     }
     if config.proxy_latency {
-        resp.insert_header(W_PROXY_LATENCY, number(millis(proxied.saturating_duration_since(f.started))))?;
+        resp.insert_header(
+            W_PROXY_LATENCY,
+            number(millis(proxied.saturating_duration_since(f.started))),
+        )?;
     }
     Ok(())
 }
@@ -81,21 +96,28 @@ fn millis(d: Duration) -> u64 {
 
 fn strip_hop_by_hop(resp: &mut ResponseHeader, client: &RequestHeader) {
     if let Some(named) = resp.headers.get(header::CONNECTION)
-        && !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade" | b"Upgrade")
+        && !matches!(
+            named.as_bytes(),
+            b"keep-alive" | b"close" | b"upgrade" | b"Upgrade"
+        )
     {
         let named = named.clone();
         for token in named.as_bytes().split(|b| *b == b',') {
             if let Ok(name) = HeaderName::from_bytes(token.trim_ascii())
                 && !matches!(
                     name,
-                    header::CONNECTION | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::UPGRADE
+                    header::CONNECTION
+                        | header::CONTENT_LENGTH
+                        | header::TRANSFER_ENCODING
+                        | header::UPGRADE
                 )
             {
                 resp.remove_header(&name);
             }
         }
     }
-    if resp.status != StatusCode::SWITCHING_PROTOCOLS && resp.headers.contains_key(header::UPGRADE) {
+    if resp.status != StatusCode::SWITCHING_PROTOCOLS && resp.headers.contains_key(header::UPGRADE)
+    {
         resp.remove_header(&header::UPGRADE);
     }
     for name in [&H_KEEP_ALIVE, &PROXY_CONNECTION] {
@@ -105,7 +127,9 @@ fn strip_hop_by_hop(resp: &mut ResponseHeader, client: &RequestHeader) {
     }
     if resp.headers.contains_key(header::TRAILER) {
         let asked = client.headers.get(header::TE).is_some_and(|te| {
-            te.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii() == b"trailers")
+            te.as_bytes()
+                .split(|b| *b == b',')
+                .any(|t| t.trim_ascii() == b"trailers")
         });
         if !asked {
             resp.remove_header(&header::TRAILER);
@@ -117,11 +141,18 @@ fn strip_hop_by_hop(resp: &mut ResponseHeader, client: &RequestHeader) {
 pub(crate) fn reframe(resp: &mut ResponseHeader, client: &RequestHeader) -> Result<()> {
     let bodyless = client.method == http::Method::HEAD
         || resp.status.is_informational()
-        || matches!(resp.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let framed = resp.headers.contains_key(header::CONTENT_LENGTH) || resp.headers.contains_key(header::TRANSFER_ENCODING);
+        || matches!(
+            resp.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let framed = resp.headers.contains_key(header::CONTENT_LENGTH)
+        || resp.headers.contains_key(header::TRANSFER_ENCODING);
     if !bodyless && !framed && client.version == Version::HTTP_11 {
         resp.set_version(Version::HTTP_11);
-        resp.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+        resp.insert_header(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        )?;
     }
     Ok(())
 }
@@ -161,7 +192,14 @@ mod tests {
     fn the_upstreams_hop_by_hop_headers_end_here() {
         let mut client = RequestHeader::build("GET", b"/", None).unwrap();
         let mut resp = ResponseHeader::build(200, None).unwrap();
-        for (k, v) in [("Connection", "X-Hop"), ("X-Hop", "1"), ("Keep-Alive", "timeout=9"), ("Trailer", "x"), ("Upgrade", "h2c"), ("ETag", "e")] {
+        for (k, v) in [
+            ("Connection", "X-Hop"),
+            ("X-Hop", "1"),
+            ("Keep-Alive", "timeout=9"),
+            ("Trailer", "x"),
+            ("Upgrade", "h2c"),
+            ("ETag", "e"),
+        ] {
             resp.append_header(k, v).unwrap();
         }
         let mut with_trailers = resp.clone();

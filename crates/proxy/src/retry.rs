@@ -11,13 +11,14 @@ use pingora_proxy::Session;
 use silverback_plugin::context::Failure as Seen;
 use silverback_plugin::{Attempt, FailureCtx, Phases, RetryAdvice};
 use silverback_retry::{
-    Backoff, Cause, Decision, Failure, Hints, Methods, Pushback, Reason, Request, Stage, Terms, Tries, retry_after,
+    Backoff, Cause, Decision, Failure, Hints, Methods, Pushback, Reason, Request, Stage, Terms,
+    Tries, retry_after,
 };
 use silverback_router::split_host_port;
 use silverback_telemetry::RetryOutcome;
 use smallvec::SmallVec;
 
-use crate::exchange::{Exchange, authority, moment, view};
+use crate::exchange::{Exchange, authority, now, view};
 use crate::ids;
 use crate::names::{GRPC_PUSHBACK, IDEMPOTENCY_KEY};
 use crate::request::previous_attempts;
@@ -35,12 +36,15 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     let snapshot = x.snapshot.clone();
     let service = x.route.and_then(|r| snapshot.routes[r].service.as_deref());
     let Some(service) = service else {
-        return Error::e_explain(ErrorType::InternalError, "a request without service was to be proxied");
+        return Error::e_explain(
+            ErrorType::InternalError,
+            "a request without service was to be proxied",
+        );
     };
     let begun = if x.tries.is_none() {
         let started = Instant::now();
         x.facts.proxied = Some(started);
-        x.tries = Some(Tries::begin(moment(), previous_attempts(session, x)));
+        x.tries = Some(Tries::begin(now(), previous_attempts(session, x)));
         None
     } else {
         Some(Instant::now())
@@ -51,7 +55,11 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
         None => match service.pool.pick(&tried).await {
             Ok(target) => target,
             Err(e) => {
-                tracing::error!(request_id = x.facts.request_id(), host = service.pool.host(), "{e}");
+                tracing::error!(
+                    request_id = x.facts.request_id(),
+                    host = service.pool.host(),
+                    "{e}"
+                );
                 return Error::e_because(DNS, "choosing a target", e);
             }
         },
@@ -68,7 +76,11 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     let mut sni = String::new();
     if service.tls {
         let client = session.req_header();
-        sni = if preserved { split_host_port(authority(client)).0.to_owned() } else { service.sni.clone() };
+        sni = if preserved {
+            split_host_port(authority(client)).0.to_owned()
+        } else {
+            service.sni.clone()
+        };
         if sni.is_empty() && service.tls_verify {
             // Without a name Pingora would not verify at all.
             service.pool.host().clone_into(&mut sni);
@@ -98,7 +110,10 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
 /// The longest the present attempt may take, where a plugin set terms.
 fn allowance(x: &Exchange) -> Option<Duration> {
     let terms = x.facts.retry.as_ref()?;
-    let left = terms.deadline.map(|d| d.saturating_sub(x.facts.started.elapsed()).max(Duration::from_millis(1)));
+    let left = terms.deadline.map(|d| {
+        d.saturating_sub(x.facts.started.elapsed())
+            .max(Duration::from_millis(1))
+    });
     match (terms.per_try_timeout, left) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -111,7 +126,9 @@ pub(crate) fn classify(e: &Error, reused: bool) -> Option<Failure> {
         return None;
     }
     Some(match e.etype() {
-        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::Timeout(Stage::Connect),
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+            Failure::Timeout(Stage::Connect)
+        }
         ErrorType::ConnectRefused
         | ErrorType::ConnectNoRoute
         | ErrorType::ConnectError
@@ -133,7 +150,12 @@ pub(crate) fn classify(e: &Error, reused: bool) -> Option<Failure> {
 }
 
 /// Decides whether a failed attempt is followed by another, and notes it.
-pub(crate) fn decide(session: &Session, x: &mut Exchange, failure: Failure, response: Option<&HeaderMap>) -> bool {
+pub(crate) fn decide(
+    session: &Session,
+    x: &mut Exchange,
+    failure: Failure,
+    response: Option<&HeaderMap>,
+) -> bool {
     let seen = seen(&failure);
     if let Some(attempt) = x.facts.attempts.last_mut() {
         attempt.failure = Some(label(&failure));
@@ -141,7 +163,9 @@ pub(crate) fn decide(session: &Session, x: &mut Exchange, failure: Failure, resp
             attempt.status = Some(code);
         }
     }
-    let Some(mut tries) = x.tries else { return false };
+    let Some(mut tries) = x.tries else {
+        return false;
+    };
     let advice = advice(session, x, seen, &tries, response);
     let mut terms = terms(x);
     let mut at_least = Duration::ZERO;
@@ -160,7 +184,9 @@ pub(crate) fn decide(session: &Session, x: &mut Exchange, failure: Failure, resp
         }
     }
     let client = session.req_header();
-    let written = session.response_written().is_some_and(|r| !r.status.is_informational());
+    let written = session
+        .response_written()
+        .is_some_and(|r| !r.status.is_informational());
     let request = Request {
         method: client.method.as_str(),
         idempotency_key: client.headers.contains_key(&IDEMPOTENCY_KEY),
@@ -169,7 +195,14 @@ pub(crate) fn decide(session: &Session, x: &mut Exchange, failure: Failure, resp
         client_gone: false,
     };
     let Some(route) = x.route() else { return false };
-    let decision = tries.failed(&terms, &request, &failure, &route.budgets, moment(), ids::unit());
+    let decision = tries.failed(
+        &terms,
+        &request,
+        &failure,
+        &route.budgets,
+        now(),
+        ids::unit(),
+    );
     x.tries = Some(tries);
     match decision {
         Decision::Retry { after, free } => {
@@ -177,7 +210,11 @@ pub(crate) fn decide(session: &Session, x: &mut Exchange, failure: Failure, resp
             if !free {
                 count(x, Some(RetryOutcome::Sent));
             }
-            tracing::debug!(request_id = x.facts.request_id(), failure = label(&failure), "trying again");
+            tracing::debug!(
+                request_id = x.facts.request_id(),
+                failure = label(&failure),
+                "trying again"
+            );
             true
         }
         Decision::Deny(reason) => {
@@ -188,7 +225,13 @@ pub(crate) fn decide(session: &Session, x: &mut Exchange, failure: Failure, resp
     }
 }
 
-fn advice(session: &Session, x: &Exchange, failure: Seen, tries: &Tries, response: Option<&HeaderMap>) -> RetryAdvice {
+fn advice(
+    session: &Session,
+    x: &Exchange,
+    failure: Seen,
+    tries: &Tries,
+    response: Option<&HeaderMap>,
+) -> RetryAdvice {
     if !x.chain().has(Phases::ON_FAILURE) {
         return RetryAdvice::Pass;
     }
@@ -208,7 +251,9 @@ fn advice(session: &Session, x: &Exchange, failure: Seen, tries: &Tries, respons
 /// The terms in force: the plugin's, or Kong's from the service.
 fn terms(x: &Exchange) -> Terms {
     let retries = x.service().map_or(0, |s| s.retries);
-    let Some(t) = &x.facts.retry else { return Terms::kong(u16::try_from(retries).unwrap_or(u16::MAX)) };
+    let Some(t) = &x.facts.retry else {
+        return Terms::kong(u16::try_from(retries).unwrap_or(u16::MAX));
+    };
     let mut on = vec![Cause::Status, Cause::GrpcStatus];
     if t.on_connect_failure {
         on.extend([Cause::ConnectFailure, Cause::ConnectTimeout, Cause::NotSent]);
@@ -224,18 +269,26 @@ fn terms(x: &Exchange) -> Terms {
         per_try: t.per_try_timeout,
         deadline: t.deadline,
         // Full jitter: the mean is half of the longest.
-        backoff: Backoff { base: t.backoff_base.saturating_mul(2), cap: t.backoff_cap },
+        backoff: Backoff {
+            base: t.backoff_base.saturating_mul(2),
+            cap: t.backoff_cap,
+        },
         retry_on: on.into_iter().collect(),
         statuses: t.statuses.as_slice().into(),
         methods: Methods::Only(t.methods.iter().map(|m| m.as_str().into()).collect()),
-        longest_hint: t.honour_retry_after.then(|| t.backoff_cap.max(Duration::from_secs(1))),
+        longest_hint: t
+            .honour_retry_after
+            .then(|| t.backoff_cap.max(Duration::from_secs(1))),
         ..Terms::default()
     }
 }
 
 /// Whether a status is to be looked at at all: for a plain success nothing is computed.
 pub(crate) fn interesting(x: &Exchange, status: u16) -> bool {
-    x.facts.retry.as_ref().is_some_and(|t| t.statuses.contains(&status))
+    x.facts
+        .retry
+        .as_ref()
+        .is_some_and(|t| t.statuses.contains(&status))
         || status >= 400 && x.chain().has(Phases::ON_FAILURE)
 }
 
@@ -243,10 +296,14 @@ pub(crate) fn interesting(x: &Exchange, status: u16) -> bool {
 pub(crate) fn of_response(status: u16, headers: &HeaderMap) -> Failure {
     let text = |v: Option<&HeaderValue>| v.and_then(|v| v.to_str().ok().map(str::to_owned));
     let hints = Hints {
-        retry_after: text(headers.get(header::RETRY_AFTER)).and_then(|v| retry_after(&v, SystemTime::now())),
+        retry_after: text(headers.get(header::RETRY_AFTER))
+            .and_then(|v| retry_after(&v, SystemTime::now())),
         pushback: text(headers.get(&GRPC_PUSHBACK)).map(|v| Pushback::parse(&v)),
     };
-    Failure::Status { code: status, hints }
+    Failure::Status {
+        code: status,
+        hints,
+    }
 }
 
 fn seen(failure: &Failure) -> Seen {
@@ -282,5 +339,8 @@ fn outcome_of(reason: Reason) -> Option<RetryOutcome> {
 }
 
 fn outcome_named(label: &str) -> Option<RetryOutcome> {
-    Reason::ALL.into_iter().find(|r| r.label() == label).and_then(outcome_of)
+    Reason::ALL
+        .into_iter()
+        .find(|r| r.label() == label)
+        .and_then(outcome_of)
 }

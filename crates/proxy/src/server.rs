@@ -41,18 +41,28 @@ pub struct Listen {
     /// Whether each worker gets a socket of its own.
     pub reuseport: bool,
     /// How many connections may wait to be accepted.
-    pub backlog: i32,
+    pub backlog: u32,
 }
 
 impl Listen {
     /// Plain HTTP with a backlog of 16384, Kong's default.
     pub fn http(address: SocketAddr) -> Self {
-        Listen { address, ssl: false, http2: false, reuseport: false, backlog: 16384 }
+        Listen {
+            address,
+            ssl: false,
+            http2: false,
+            reuseport: false,
+            backlog: 16384,
+        }
     }
 
     /// TLS with HTTP/2.
     pub fn https(address: SocketAddr) -> Self {
-        Listen { ssl: true, http2: true, ..Listen::http(address) }
+        Listen {
+            ssl: true,
+            http2: true,
+            ..Listen::http(address)
+        }
     }
 }
 
@@ -123,13 +133,21 @@ impl Listeners {
     ///
     /// # Errors
     /// [`StartError`] when the certificate or a thread cannot be had.
-    pub fn serve(self, shared: &Shared, certificates: &[Certificate]) -> Result<Server, StartError> {
+    pub fn serve(
+        self,
+        shared: &Shared,
+        certificates: &[Certificate],
+    ) -> Result<Server, StartError> {
         let acceptor = |b: &Bound| match (b.listen.ssl, certificates) {
             (false, _) => Ok(None),
             (true, []) => Err(StartError::NoCertificate),
             (true, all) => Ok(Some(Acceptor::new(all, b.listen.http2)?)),
         };
-        let acceptors = self.bound.iter().map(acceptor).collect::<Result<Vec<_>, _>>()?;
+        let acceptors = self
+            .bound
+            .iter()
+            .map(acceptor)
+            .collect::<Result<Vec<_>, _>>()?;
         let (stop, watch) = watch::channel(None);
         let mut threads = Vec::with_capacity(self.workers);
         let addresses = self.addresses();
@@ -137,15 +155,25 @@ impl Listeners {
             let mut doors = Vec::new();
             for (b, acceptor) in self.bound.iter().zip(&acceptors) {
                 let socket = b.sockets.get(n).unwrap_or(&b.sockets[0]);
-                doors.push(Door { socket: socket.try_clone().map_err(StartError::Worker)?, tls: acceptor.clone() });
+                doors.push(Door {
+                    socket: socket.try_clone().map_err(StartError::Worker)?,
+                    tls: acceptor.clone(),
+                });
             }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(StartError::Worker)?;
             let (shared, watch) = (shared.clone(), watch.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{n}"));
             let thread = thread.spawn(move || runtime.block_on(worker(shared, doors, watch)));
             threads.push(thread.map_err(StartError::Worker)?);
         }
-        Ok(Server { addresses, stop, threads })
+        Ok(Server {
+            addresses,
+            stop,
+            threads,
+        })
     }
 }
 
@@ -187,7 +215,11 @@ impl Drop for Server {
 }
 
 fn open(listen: &Listen) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(listen.address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(listen.address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if listen.reuseport {
         socket.set_reuse_port(true)?;
@@ -198,7 +230,7 @@ fn open(listen: &Listen) -> io::Result<StdListener> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&listen.address.into())?;
-    socket.listen(listen.backlog)?;
+    socket.listen(i32::try_from(listen.backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
 
@@ -237,7 +269,10 @@ async fn worker(shared: Shared, doors: Vec<Door>, mut stop: watch::Receiver<Opti
         stopping,
     });
     let (open, mut closed) = mpsc::channel::<()>(1);
-    let doors: Vec<_> = doors.into_iter().map(|d| tokio::spawn(accept(worker.clone(), d, open.clone()))).collect();
+    let doors: Vec<_> = doors
+        .into_iter()
+        .map(|d| tokio::spawn(accept(worker.clone(), d, open.clone())))
+        .collect();
     drop(open);
     // The sender is gone only when the server is, which also means to stop.
     let grace = match stop.wait_for(Option::is_some).await {
@@ -265,7 +300,9 @@ async fn accept(worker: Arc<Worker>, door: Door, open: mpsc::Sender<()>) {
                 tokio::spawn(async move {
                     let node = worker.shared.metrics.node();
                     node.connection_accepted();
-                    let served = AssertUnwindSafe(connection(&worker, stream, peer, tls)).catch_unwind().await;
+                    let served = AssertUnwindSafe(connection(&worker, stream, peer, tls))
+                        .catch_unwind()
+                        .await;
                     if served.is_err() {
                         tracing::error!(%peer, "connection ended by a panic");
                     }
@@ -295,7 +332,9 @@ async fn connection(worker: &Worker, stream: TcpStream, peer: SocketAddr, tls: O
         return http1(worker, io).await;
     };
     let limit = worker.shared.config.client_read_timeout;
-    let Ok(Ok(first)) = tokio::time::timeout(limit, first_byte(&stream)).await else { return };
+    let Ok(Ok(first)) = tokio::time::timeout(limit, first_byte(&stream)).await else {
+        return;
+    };
     if first.is_ascii_uppercase() {
         return plain_to_tls(worker, stream).await;
     }
@@ -307,7 +346,10 @@ async fn connection(worker: &Worker, stream: TcpStream, peer: SocketAddr, tls: O
         Err(_) => return tracing::info!(%peer, "TLS handshake timed out"),
     };
     if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
-        worker.proxy.process_new(Box::new(io), &worker.stopping).await;
+        worker
+            .proxy
+            .process_new(Box::new(io), &worker.stopping)
+            .await;
     } else {
         http1(worker, io).await;
     }
@@ -325,12 +367,24 @@ async fn http1<S: IO + 'static>(worker: &Worker, io: S) {
             settings.apply_to_session(&mut session);
         }
         let stopping = *worker.stopping.borrow();
-        session.set_keepalive(if stopping || keepalive == 0 { None } else { Some(keepalive) });
+        session.set_keepalive(if stopping || keepalive == 0 {
+            None
+        } else {
+            Some(keepalive)
+        });
         session.set_read_timeout(Some(worker.shared.config.client_read_timeout));
-        let Some(reused) = worker.proxy.process_new_http(session, &worker.stopping).await else { return };
+        let Some(reused) = worker
+            .proxy
+            .process_new_http(session, &worker.stopping)
+            .await
+        else {
+            return;
+        };
         let (stream, next) = reused.consume();
         settings = next;
-        let Ok(mut again) = stream.into_any().downcast::<Gate<S>>() else { return };
+        let Ok(mut again) = stream.into_any().downcast::<Gate<S>>() else {
+            return;
+        };
         again.next_request();
         gate = again;
     }

@@ -18,7 +18,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use silverback_plugin::{Phases, Response};
 
 use crate::config::Shared;
-use crate::exchange::{Exchange, moment};
+use crate::exchange::{Exchange, now};
 use crate::respond::{Origin, handled, respond};
 use crate::{gate, log, request, respond as responses, response_headers, retry, upstream_headers};
 
@@ -52,7 +52,11 @@ impl ProxyHttp for Proxy {
         guarded(request::handle(session, x)).await
     }
 
-    async fn upstream_peer(&self, session: &mut Session, x: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        x: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
         guarded(retry::peer(session, x)).await
     }
 
@@ -74,7 +78,11 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         if let Some(whole) = &x.edits.body {
             // Once in full with the first piece; what else the client sends was read already, or is replaced.
-            *body = Some(if std::mem::replace(&mut x.body_sent, true) { Bytes::new() } else { whole.clone() });
+            *body = Some(if std::mem::replace(&mut x.body_sent, true) {
+                Bytes::new()
+            } else {
+                whole.clone()
+            });
             return Ok(());
         }
         let most = x.shared.config.client_max_body_size;
@@ -95,7 +103,8 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         x: &mut Self::CTX,
     ) -> Result<()> {
-        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
             return Ok(());
         }
         guard(|| {
@@ -112,7 +121,7 @@ impl ProxyHttp for Proxy {
             if status < 500
                 && let (Some(tries), Some(route)) = (&x.tries, x.route())
             {
-                tries.succeeded(&route.budgets, moment());
+                tries.succeeded(&route.budgets, now());
             }
             Ok(())
         })
@@ -124,7 +133,8 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         x: &mut Self::CTX,
     ) -> Result<()> {
-        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
             return Ok(());
         }
         guard(|| {
@@ -153,7 +163,13 @@ impl ProxyHttp for Proxy {
         Ok(None)
     }
 
-    fn fail_to_connect(&self, session: &mut Session, _peer: &HttpPeer, x: &mut Self::CTX, mut e: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        x: &mut Self::CTX,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
         let again = match retry::classify(&e, false) {
             Some(failure) => failed(session, x, failure, &e),
             None => false,
@@ -184,24 +200,47 @@ impl ProxyHttp for Proxy {
         e
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, x: &mut Self::CTX) -> FailToProxy {
-        let written = session.response_written().filter(|r| !r.status.is_informational()).map(|r| r.status.as_u16());
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        e: &Error,
+        x: &mut Self::CTX,
+    ) -> FailToProxy {
+        let written = session
+            .response_written()
+            .filter(|r| !r.status.is_informational())
+            .map(|r| r.status.as_u16());
         if let Some(status) = written {
             if *e.esource() != ErrorSource::Downstream {
-                tracing::error!(request_id = x.facts.request_id(), "response broken off: {e}");
+                tracing::error!(
+                    request_id = x.facts.request_id(),
+                    "response broken off: {e}"
+                );
             }
-            return FailToProxy { error_code: status, can_reuse_downstream: false };
+            return FailToProxy {
+                error_code: status,
+                can_reuse_downstream: false,
+            };
         }
         // Pingora gives no connection back after a failure; say so.
         session.set_keepalive(None);
         let Some((response, origin)) = reply_to(session, e, x) else {
-            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+            return FailToProxy {
+                error_code: 0,
+                can_reuse_downstream: false,
+            };
         };
         let error_code = response.status.as_u16();
         if let Err(e) = guarded(respond(session, x, response, origin)).await {
-            tracing::debug!(request_id = x.facts.request_id(), "the client did not take the error response: {e}");
+            tracing::debug!(
+                request_id = x.facts.request_id(),
+                "the client did not take the error response: {e}"
+            );
         }
-        FailToProxy { error_code, can_reuse_downstream: false }
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, x: &mut Self::CTX) {
@@ -212,7 +251,10 @@ impl ProxyHttp for Proxy {
         })
         .is_err()
         {
-            tracing::error!(request_id = x.facts.request_id(), "panic while a request was logged");
+            tracing::error!(
+                request_id = x.facts.request_id(),
+                "panic while a request was logged"
+            );
         }
     }
 
@@ -221,12 +263,23 @@ impl ProxyHttp for Proxy {
         true
     }
 
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &Self::CTX, _: &Error, _: ProxyWarnLogContext) -> bool {
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Self::CTX,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
         true
     }
 }
 
-fn failed(session: &Session, x: &mut Exchange, failure: silverback_retry::Failure, e: &Error) -> bool {
+fn failed(
+    session: &Session,
+    x: &mut Exchange,
+    failure: silverback_retry::Failure,
+    e: &Error,
+) -> bool {
     tracing::error!(
         request_id = x.facts.request_id(),
         target = %x.facts.attempts.last().map(|a| a.target.to_string()).unwrap_or_default(),
@@ -241,18 +294,26 @@ fn reply_to(session: &Session, e: &Error, x: &Exchange) -> Option<(Response, Ori
     match (e.etype(), e.esource()) {
         (t, _) if *t == retry::DNS => {
             let text = "name resolution failed";
-            Some((Response::error(StatusCode::SERVICE_UNAVAILABLE, text), Origin::Gateway))
+            Some((
+                Response::error(StatusCode::SERVICE_UNAVAILABLE, text),
+                Origin::Gateway,
+            ))
         }
         (ErrorType::HTTPStatus(status), _) => nginx(*status),
-        (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => {
-            Some((handled(session, x, 504), Origin::Upstream))
-        }
+        (
+            ErrorType::ConnectTimedout
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteTimedout,
+            ErrorSource::Upstream,
+        ) => Some((handled(session, x, 504), Origin::Upstream)),
         (_, ErrorSource::Upstream) => Some((handled(session, x, 502), Origin::Upstream)),
         (ErrorType::ReadTimedout, ErrorSource::Downstream) => nginx(408),
         (ErrorType::ReadError, ErrorSource::Downstream) if malformed(e) => nginx(400),
-        (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
-            None
-        }
+        (
+            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
+            ErrorSource::Downstream,
+        ) => None,
         (_, ErrorSource::Downstream) => nginx(400),
         (_, ErrorSource::Internal | ErrorSource::Unset) => {
             tracing::error!(request_id = x.facts.request_id(), "{e}");
@@ -272,7 +333,10 @@ fn guard<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 async fn guarded<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
-    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|p| Err(panicked(p.as_ref())))
+    AssertUnwindSafe(run)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|p| Err(panicked(p.as_ref())))
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> Box<Error> {

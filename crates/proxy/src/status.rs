@@ -30,7 +30,11 @@ impl StatusReply {
     /// 404 in Kong's shape.
     pub fn not_found() -> Self {
         let body = Bytes::from_static(b"{\"message\":\"Not found\"}");
-        StatusReply { status: 404, content_type: "application/json; charset=utf-8", body }
+        StatusReply {
+            status: 404,
+            content_type: "application/json; charset=utf-8",
+            body,
+        }
     }
 }
 
@@ -89,9 +93,16 @@ async fn answer(mut stream: TcpStream, handler: &StatusHandler) -> io::Result<()
     let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let mut words = line.split(' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (method, target) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
     let path = target.split('?').next().unwrap_or_default();
-    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    let path = if path.len() > 1 {
+        path.trim_end_matches('/')
+    } else {
+        path
+    };
     let reply = match method {
         "GET" | "HEAD" => handler(path),
         _ => StatusReply {
@@ -100,7 +111,10 @@ async fn answer(mut stream: TcpStream, handler: &StatusHandler) -> io::Result<()
             body: Bytes::from_static(b"{\"message\":\"Method not allowed\"}"),
         },
     };
-    let reason = http::StatusCode::from_u16(reply.status).ok().and_then(|s| s.canonical_reason()).unwrap_or_default();
+    let reason = http::StatusCode::from_u16(reply.status)
+        .ok()
+        .and_then(|s| s.canonical_reason())
+        .unwrap_or_default();
     let head = format!(
         "HTTP/1.1 {} {reason}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\
          Access-Control-Allow-Origin: *\r\nServer: {PRODUCT}\r\n\r\n",
@@ -123,7 +137,9 @@ mod tests {
 
     #[tokio::test]
     async fn paths_are_answered_by_the_handler() {
-        let listener = StatusListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = StatusListener::bind("127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
         let address = listener.address();
         let handler: StatusHandler = Arc::new(|path| StatusReply {
             status: 503,
@@ -132,10 +148,15 @@ mod tests {
         });
         tokio::spawn(listener.serve(handler));
         let mut s = TcpStream::connect(address).await.unwrap();
-        s.write_all(b"GET /status/ready/?x=1 HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        s.write_all(b"GET /status/ready/?x=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
         let mut text = String::new();
         s.read_to_string(&mut text).await.unwrap();
-        assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+            "{text}"
+        );
         assert!(text.ends_with("\r\n\r\n/status/ready"), "{text}");
     }
 }

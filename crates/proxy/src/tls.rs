@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use openssl::ssl::{AlpnError, NameType, SslAcceptor, SslFiletype, SslMethod, select_next_proto};
 use pingora_core::listeners::TlsAccept;
 use pingora_core::protocols::IO;
 use pingora_core::protocols::tls::{SslStream, TlsRef, server};
-use openssl::ssl::{AlpnError, NameType, SslAcceptor, SslFiletype, SslMethod, select_next_proto};
 
 /// The server name that a client asked for in the handshake.
 pub(crate) struct ServerName(pub(crate) Box<str>);
@@ -45,17 +45,33 @@ impl Acceptor {
             let chain = c.chain.clone();
             move |source| CertificateError { chain, source }
         };
-        let none = Certificate { chain: PathBuf::new(), key: PathBuf::new() };
+        let none = Certificate {
+            chain: PathBuf::new(),
+            key: PathBuf::new(),
+        };
         let first = certificates.first().unwrap_or(&none);
-        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).map_err(failed(first))?;
+        let mut builder =
+            SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).map_err(failed(first))?;
         for c in certificates {
-            builder.set_private_key_file(&c.key, SslFiletype::PEM).map_err(failed(c))?;
-            builder.set_certificate_chain_file(&c.chain).map_err(failed(c))?;
+            builder
+                .set_private_key_file(&c.key, SslFiletype::PEM)
+                .map_err(failed(c))?;
+            builder
+                .set_certificate_chain_file(&c.chain)
+                .map_err(failed(c))?;
         }
         builder.check_private_key().map_err(failed(first))?;
-        let protocols: &'static [u8] = if http2 { b"\x02h2\x08http/1.1" } else { b"\x08http/1.1" };
-        builder.set_alpn_select_callback(move |_, offered| select_next_proto(protocols, offered).ok_or(AlpnError::NOACK));
-        Ok(Acceptor { plain: Arc::new(builder.build()) })
+        let protocols: &'static [u8] = if http2 {
+            b"\x02h2\x08http/1.1"
+        } else {
+            b"\x08http/1.1"
+        };
+        builder.set_alpn_select_callback(move |_, offered| {
+            select_next_proto(protocols, offered).ok_or(AlpnError::NOACK)
+        });
+        Ok(Acceptor {
+            plain: Arc::new(builder.build()),
+        })
     }
 
     /// The handshake.
@@ -68,7 +84,10 @@ struct Callbacks;
 
 #[async_trait]
 impl TlsAccept for Callbacks {
-    async fn handshake_complete_callback(&self, ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
+    async fn handshake_complete_callback(
+        &self,
+        ssl: &TlsRef,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
         let name = ssl.servername(NameType::HOST_NAME)?;
         Some(Arc::new(ServerName(name.to_ascii_lowercase().into())))
     }

@@ -20,7 +20,9 @@ use crate::names::*;
 
 /// Turns a copy of the client's head into the one that goes upstream. `client` is the original.
 pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchange) -> Result<()> {
-    let (Some(route), Some(service)) = (x.route(), x.service()) else { return Ok(()) };
+    let (Some(route), Some(service)) = (x.route(), x.service()) else {
+        return Ok(());
+    };
     strip_hop_by_hop(req, client)?;
 
     // From HTTP/2 the URI holds an authority, which is not what Host says upstream.
@@ -65,8 +67,19 @@ pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchang
 }
 
 /// `X-Forwarded-*` and `X-Real-IP`. A trusted proxy's own are kept, save for the list of addresses, which grows.
-fn forwarded(req: &mut RequestHeader, client: &RequestHeader, x: &Exchange, authority: &str) -> Result<()> {
-    let believed = |name: &HeaderName| if x.trusted { client.headers.get(name) } else { None };
+fn forwarded(
+    req: &mut RequestHeader,
+    client: &RequestHeader,
+    x: &Exchange,
+    authority: &str,
+) -> Result<()> {
+    let believed = |name: &HeaderName| {
+        if x.trusted {
+            client.headers.get(name)
+        } else {
+            None
+        }
+    };
     let list = match client.headers.get(&FORWARDED_FOR) {
         Some(before) => joined(before, &address(x.facts.peer.ip())?)?,
         None => address(x.facts.client_ip)?,
@@ -133,10 +146,22 @@ fn strip_hop_by_hop(req: &mut RequestHeader, client: &RequestHeader) -> Result<(
     let named = client.headers.get(header::CONNECTION);
     if let Some(named) = named {
         if !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade") {
-            for token in client.headers.get_all(header::CONNECTION).iter().flat_map(|v| v.as_bytes().split(|b| *b == b',')) {
+            for token in client
+                .headers
+                .get_all(header::CONNECTION)
+                .iter()
+                .flat_map(|v| v.as_bytes().split(|b| *b == b','))
+            {
                 // Framing and the authority are not the client's to strike out.
                 if let Ok(name) = HeaderName::from_bytes(token.trim_ascii())
-                    && !matches!(name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::HOST | header::UPGRADE | header::TE)
+                    && !matches!(
+                        name,
+                        header::CONTENT_LENGTH
+                            | header::TRANSFER_ENCODING
+                            | header::HOST
+                            | header::UPGRADE
+                            | header::TE
+                    )
                 {
                     req.remove_header(&name);
                 }
@@ -144,15 +169,25 @@ fn strip_hop_by_hop(req: &mut RequestHeader, client: &RequestHeader) -> Result<(
         }
     }
     let websocket = client.version != Version::HTTP_2
-        && client.headers.get(header::UPGRADE).is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        && client
+            .headers
+            .get(header::UPGRADE)
+            .is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"));
     for name in HOP_BY_HOP {
         if client.headers.contains_key(name) {
             req.remove_header(name);
         }
     }
     if let Some(te) = client.headers.get(header::TE) {
-        let wanted = te.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii() == b"trailers");
-        if wanted { req.insert_header(W_TE, TRAILERS)? } else { _ = req.remove_header(&header::TE) }
+        let wanted = te
+            .as_bytes()
+            .split(|b| *b == b',')
+            .any(|t| t.trim_ascii() == b"trailers");
+        if wanted {
+            req.insert_header(W_TE, TRAILERS)?
+        } else {
+            _ = req.remove_header(&header::TE)
+        }
     }
     // The gateway has already said that it goes on.
     if client.headers.contains_key(header::EXPECT) {
@@ -171,7 +206,9 @@ fn apply(req: &mut RequestHeader, edits: &UpstreamEdits) -> Result<()> {
     for edit in &edits.headers {
         match edit {
             HeaderEdit::Set(key, value) => req.insert_header(key.wire().clone(), value.clone())?,
-            HeaderEdit::Append(key, value) => _ = req.append_header(key.wire().clone(), value.clone())?,
+            HeaderEdit::Append(key, value) => {
+                _ = req.append_header(key.wire().clone(), value.clone())?
+            }
             HeaderEdit::Remove(name) => _ = req.remove_header(name),
         }
     }
@@ -206,8 +243,13 @@ fn edited_target(target: &[u8], edits: &UpstreamEdits) -> Vec<u8> {
 }
 
 fn value(bytes: &[u8]) -> Result<HeaderValue> {
-    HeaderValue::from_bytes(bytes)
-        .map_err(|e| pingora_core::Error::because(pingora_core::ErrorType::InvalidHTTPHeader, "upstream header", e))
+    HeaderValue::from_bytes(bytes).map_err(|e| {
+        pingora_core::Error::because(
+            pingora_core::ErrorType::InvalidHTTPHeader,
+            "upstream header",
+            e,
+        )
+    })
 }
 
 /// `before, more`.
@@ -217,8 +259,9 @@ pub(crate) fn joined(before: &HeaderValue, more: &HeaderValue) -> Result<HeaderV
     out.extend_from_slice(b", ");
     out.extend_from_slice(more.as_bytes());
     let out: Bytes = out.freeze();
-    HeaderValue::from_maybe_shared(out)
-        .map_err(|e| pingora_core::Error::because(pingora_core::ErrorType::InvalidHTTPHeader, "list header", e))
+    HeaderValue::from_maybe_shared(out).map_err(|e| {
+        pingora_core::Error::because(pingora_core::ErrorType::InvalidHTTPHeader, "list header", e)
+    })
 }
 
 /// An address as a header's value. Most requests of a connection, and often of a thread, come from the same one.
@@ -272,7 +315,11 @@ mod tests {
         }
         let mut req = client.clone();
         strip_hop_by_hop(&mut req, &client).unwrap();
-        let mut left: Vec<_> = req.headers.iter().map(|(k, v)| format!("{k}: {}", v.to_str().unwrap())).collect();
+        let mut left: Vec<_> = req
+            .headers
+            .iter()
+            .map(|(k, v)| format!("{k}: {}", v.to_str().unwrap()))
+            .collect();
         left.sort();
         left
     }
@@ -289,25 +336,46 @@ mod tests {
             ("Expect", "100-continue"),
             ("Upgrade", "h2c"),
         ]);
-        assert_eq!(got, ["connection: keep-alive", "proxy-authorization: Basic x", "te: trailers"]);
+        assert_eq!(
+            got,
+            [
+                "connection: keep-alive",
+                "proxy-authorization: Basic x",
+                "te: trailers"
+            ]
+        );
         assert_eq!(stripped(&[("TE", "gzip")]), ["connection: keep-alive"]);
     }
 
     #[test]
     fn framing_cannot_be_struck_out_by_connection() {
-        let got = stripped(&[("Connection", "content-length, transfer-encoding, host"), ("Content-Length", "1"), ("Host", "h")]);
-        assert_eq!(got, ["connection: keep-alive", "content-length: 1", "host: h"]);
+        let got = stripped(&[
+            ("Connection", "content-length, transfer-encoding, host"),
+            ("Content-Length", "1"),
+            ("Host", "h"),
+        ]);
+        assert_eq!(
+            got,
+            ["connection: keep-alive", "content-length: 1", "host: h"]
+        );
     }
 
     #[test]
     fn websocket_upgrades_go_through() {
-        assert_eq!(stripped(&[("Upgrade", "WebSocket")]), ["connection: keep-alive, Upgrade", "upgrade: websocket"]);
+        assert_eq!(
+            stripped(&[("Upgrade", "WebSocket")]),
+            ["connection: keep-alive, Upgrade", "upgrade: websocket"]
+        );
     }
 
     #[test]
     fn plugins_replace_path_and_query_apart() {
         let edit = |path: Option<&str>, query: Option<&str>| {
-            let edits = UpstreamEdits { path: path.map(Into::into), query: query.map(Into::into), ..Default::default() };
+            let edits = UpstreamEdits {
+                path: path.map(Into::into),
+                query: query.map(Into::into),
+                ..Default::default()
+            };
             String::from_utf8(edited_target(b"/a?b=1", &edits)).unwrap()
         };
         assert_eq!(edit(Some("/x"), None), "/x?b=1");
