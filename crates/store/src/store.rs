@@ -263,12 +263,14 @@ impl Store {
                 sql: sql.clone(),
                 cells: vec![value.clone()],
                 logged: None,
+                inserts: None,
             })
             .collect();
         steps.push(Step {
             sql: plan.delete.clone(),
             cells: vec![value],
             logged: Some(0),
+            inserts: None,
         });
         match self.core.writer.write(steps).await {
             Ok(rows) => Ok(!rows.is_empty()),
@@ -294,6 +296,7 @@ impl Store {
                     sql: sql.clone(),
                     cells: Vec::new(),
                     logged: Some(0),
+                    inserts: None,
                 };
                 let n = match self.core.writer.write(vec![step]).await {
                     Ok(rows) => rows.len(),
@@ -361,10 +364,16 @@ impl Store {
         base: Option<&str>,
     ) -> Result<Option<Row>, StoreError> {
         self.check_foreigns(table, &row)?;
+        let cells = cells(table, &row, base)?;
+        let inserts = match cells.first() {
+            Some(Cell::Uuid(id)) if Arc::ptr_eq(&sql, &table.insert) => Some((table.name, *id)),
+            _ => None,
+        };
         let write = Step {
             sql,
-            cells: cells(table, &row, base)?,
+            cells,
             logged: Some(table.row_len()),
+            inserts,
         };
         // What has expired but is still there must not be in the way of a new row with the same values.
         let steps = match &table.purge {
@@ -373,6 +382,7 @@ impl Store {
                     sql: purge.clone(),
                     cells: Vec::new(),
                     logged: Some(0),
+                    inserts: None,
                 },
                 write,
             ],

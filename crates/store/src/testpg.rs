@@ -69,6 +69,7 @@ impl Server {
             .local_addr()
             .unwrap()
             .port();
+        #[allow(clippy::zombie_processes, reason = "it ends after this program")]
         let mut watchdog = Command::new("setsid")
             .args([
                 "sh",

@@ -2,14 +2,16 @@
 //!
 //! The row lock of `config_revision` lets one transaction commit at a time, and a durable commit costs a flush of the disk: one
 //! transaction per write would be bound by that. So writes that are asked for at the same time are carried out by one task in ONE
-//! transaction, in two round trips: all statements; then the log, the new revision and the commit. When a statement fails, its
-//! write is refused and the others are carried out again without it, so no write ever sees another's error.
+//! transaction, in two round trips: all statements; then the log of what they changed, the new revision and the commit (one round trip
+//! when what they change is known beforehand). When a statement fails, its write is refused and the others are carried out again
+//! without it, so no write ever sees another's error.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_postgres::{Error, Row as PgRow, Statement};
 use uuid::Uuid;
 
@@ -21,6 +23,10 @@ use crate::sql::LOG;
 
 /// Most writes in a transaction: enough to make the flush cheap, few enough that carrying them out again is.
 const GROUP: usize = 64;
+/// How long to wait for those who have just had their answers and are likely to write again.
+const GATHER: Duration = Duration::from_millis(1);
+/// After how many groups to try that again when it was in vain.
+const PATIENCE: u32 = 32;
 /// How often a transaction that met a deadlock or lost its connection is run again.
 const AGAIN: usize = 3;
 
@@ -31,6 +37,8 @@ pub(crate) struct Step {
     pub(crate) cells: Vec<Cell>,
     /// How many columns come before (entity, id, operation); `None` when the rows say nothing about changes.
     pub(crate) logged: Option<usize>,
+    /// The only change this makes when it succeeds, if that is known beforehand: entity and id of a row it inserts.
+    pub(crate) inserts: Option<(&'static str, Uuid)>,
 }
 
 /// Why a write was not carried out.
@@ -55,6 +63,8 @@ struct Job {
 struct Queue {
     jobs: VecDeque<Job>,
     busy: bool,
+    /// How many jobs are waited for before the next group; 0 when nobody waits.
+    wanted: usize,
 }
 
 /// Carries writes out. Its task lives only while there are any.
@@ -62,6 +72,7 @@ struct Queue {
 pub(crate) struct Writer {
     pool: Pool,
     queue: Arc<Mutex<Queue>>,
+    gathered: Arc<Notify>,
 }
 
 impl Writer {
@@ -69,6 +80,7 @@ impl Writer {
         Writer {
             pool,
             queue: Arc::default(),
+            gathered: Arc::default(),
         }
     }
 
@@ -78,6 +90,9 @@ impl Writer {
         let start = {
             let mut q = lock(&self.queue);
             q.jobs.push_back(Job { steps, reply });
+            if q.jobs.len() == q.wanted {
+                self.gathered.notify_one();
+            }
             !std::mem::replace(&mut q.busy, true)
         };
         if start {
@@ -93,6 +108,7 @@ impl Writer {
 
     async fn drain(self) {
         let _clear = Clear(&self.queue);
+        let mut in_vain = 0;
         loop {
             let group: Vec<Job> = {
                 let mut q = lock(&self.queue);
@@ -103,8 +119,36 @@ impl Writer {
                 }
                 q.jobs.drain(..n).collect()
             };
+            let size = group.len();
             self.group(group).await;
+            // Clients that wait for each answer before they go on come in two halves, each waiting for the other's commit, unless
+            // the next group waits for those who were just answered.
+            let wanted = (size + lock(&self.queue).jobs.len()).min(GROUP);
+            if wanted > 1 && in_vain == 0 {
+                in_vain = if self.gather(wanted).await {
+                    0
+                } else {
+                    PATIENCE
+                };
+            } else {
+                in_vain = in_vain.saturating_sub(1);
+            }
         }
+    }
+
+    /// Waits a moment for that many writes. Whether they came.
+    async fn gather(&self, wanted: usize) -> bool {
+        let enough = {
+            let mut q = lock(&self.queue);
+            q.wanted = wanted;
+            q.jobs.len() >= wanted
+        };
+        let came = enough
+            || tokio::time::timeout(GATHER, self.gathered.notified())
+                .await
+                .is_ok();
+        lock(&self.queue).wanted = 0;
+        came
     }
 
     /// Carries a group out and replies to each.
@@ -165,9 +209,14 @@ impl Writer {
             .await
             .map_err(|e| Fail::All(e.into()))?;
 
+        let ahead = Changes::known(jobs);
         let mut statements: Vec<BoxFuture<'_, _>> = vec![plain(&lease, "begin")];
         for (_, step, statement) in &prepared {
             statements.push(Box::pin(rows(&lease, statement, &step.cells)));
+        }
+        if let Some(changes) = &ahead {
+            statements.push(changes.log(&lease, &log));
+            statements.push(plain(&lease, "commit"));
         }
         let mut changes = Changes::default();
         let mut answers: Vec<Vec<PgRow>> = jobs.iter().map(|_| Vec::new()).collect();
@@ -181,22 +230,26 @@ impl Writer {
                     answers[*i] = rows;
                 }
                 (Ok(_), None) => {}
+                // The commit was on its way: whether it happened is not known, so it must not be done again.
+                (Err(e), _) if ahead.is_some() && is_cut(&e) => return Err(Fail::All(e.into())),
                 (Err(e), at) => return Err(self.failed(lease, e, at.map(|(i, ..)| *i)).await),
             }
         }
-        let end = if changes.is_empty() {
-            vec![plain(&lease, "commit")]
-        } else {
-            vec![changes.log(&lease, &log), plain(&lease, "commit")]
-        };
-        for answer in in_order(end).await {
-            if let Err(e) = answer {
-                // Whether the commit happened is not known once the connection is gone, so this must not be done again.
-                return Err(if is_conflict(&e) {
-                    Fail::Again(e.into())
-                } else {
-                    Fail::All(e.into())
-                });
+        if ahead.is_none() {
+            let end = if changes.is_empty() {
+                vec![plain(&lease, "commit")]
+            } else {
+                vec![changes.log(&lease, &log), plain(&lease, "commit")]
+            };
+            for answer in in_order(end).await {
+                // As above.
+                answer.map_err(|e| {
+                    if is_conflict(&e) {
+                        Fail::Again(e.into())
+                    } else {
+                        Fail::All(e.into())
+                    }
+                })?;
             }
         }
         lease.keep();
@@ -254,6 +307,16 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
+    /// The changes of these writes when all of them are known before they are carried out.
+    fn known(jobs: &[Job]) -> Option<Self> {
+        let mut out = Changes::default();
+        for step in jobs.iter().flat_map(|j| &j.steps) {
+            let (entity, id) = step.inserts?;
+            out.push(entity, id, "insert");
+        }
+        Some(out)
+    }
+
     pub(crate) fn push(&mut self, entity: &str, id: Uuid, op: &str) {
         self.entities.push(entity.to_owned());
         self.ids.push(id);
