@@ -7,6 +7,7 @@ pub fn all() -> Vec<PluginDef> {
     vec![
         PluginDef::of::<silverback_correlation_id::CorrelationId>(),
         PluginDef::of::<silverback_key_auth::KeyAuth>(),
+        PluginDef::of::<silverback_rate_limiting::RateLimiting>(),
         PluginDef::of::<silverback_retry_plugin::Retry>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]

@@ -1,0 +1,315 @@
+//! Counting on this node alone: exact, without locks, and without a sweep that anybody waits for.
+//!
+//! Each caller and period has one cell of 64 bits that holds the number of the window and the count in it. A request that finds an older
+//! window starts a new one in place, so nothing has to be cleared when a window ends. Cells that nobody used for a whole window are taken
+//! out now and then, one by one, by a background task: it marks a cell as dead first, and a request that comes upon a dead cell makes
+//! a new one, so no count is lost.
+
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use foldhash::fast::RandomState;
+use papaya::{Guard, HashMap, HashMapRef};
+
+use crate::Limit;
+use crate::key::{Key, Keys};
+
+const COUNT_BITS: u32 = 40;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+const WINDOW: u64 = (1 << (64 - COUNT_BITS)) - 1;
+const DEAD: u64 = u64::MAX;
+
+/// The most that is counted in one window.
+pub(crate) const MOST: u64 = COUNT - 1;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// The counters of a node.
+#[derive(Default)]
+pub(crate) struct Local {
+    pub(crate) keys: Keys,
+    cells: HashMap<Key, AtomicU64, RandomState>,
+}
+
+/// What was used before this request, per limit, and whether it was admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) used: [u64; 6],
+    pub(crate) admitted: bool,
+}
+
+impl Local {
+    /// Counts a request against all limits, or against none when one of them is reached. `key` gives the key and the number of the window
+    /// of a limit. Several limits are taken one after the other and given back when a later one is reached: a request at the same
+    /// moment may then be refused that could have been admitted; never the other way round.
+    pub(crate) fn take(&self, limits: &[Limit], key: impl Fn(&Limit) -> (Key, i64)) -> Reading {
+        let cells = self.cells.pin();
+        let mut reading = Reading {
+            used: [0; 6],
+            admitted: true,
+        };
+        if limits.len() > 1 {
+            for (limit, used) in limits.iter().zip(&mut reading.used) {
+                let (key, number) = key(limit);
+                *used = cells
+                    .get(&key)
+                    .map_or(0, |cell| count(cell.load(Ordering::Acquire), bits(number)));
+                reading.admitted &= *used < limit.most;
+            }
+            if !reading.admitted {
+                return reading;
+            }
+        }
+        for (i, limit) in limits.iter().enumerate() {
+            let (k, number) = key(limit);
+            match reserve(&cells, k, bits(number), limit.most) {
+                Ok(used) => reading.used[i] = used,
+                Err(used) => {
+                    reading.used[i] = used;
+                    reading.admitted = false;
+                    for limit in &limits[..i] {
+                        let (k, number) = key(limit);
+                        give_back(&cells, k, bits(number));
+                    }
+                    break;
+                }
+            }
+        }
+        reading
+    }
+
+    /// Takes out the cells whose window is neither the present one nor next to it.
+    pub(crate) fn sweep(&self, now: i64) {
+        let cells = self.cells.pin();
+        for (key, cell) in cells.iter() {
+            let present = bits(key.period.window(now).number);
+            let seen = cell.load(Ordering::Acquire);
+            let age = present.wrapping_sub(seen >> COUNT_BITS) & WINDOW;
+            if seen == DEAD || age <= 1 || age == WINDOW {
+                continue;
+            }
+            if cell
+                .compare_exchange(seen, DEAD, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+            {
+                remove_dead(&cells, *key);
+            }
+        }
+    }
+
+    /// Sweeps now and then, as long as somebody holds the counters.
+    pub(crate) async fn sweep_forever(counters: Weak<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            let Some(counters) = counters.upgrade() else {
+                return;
+            };
+            counters.sweep(unix_now());
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.cells.pin().len()
+    }
+}
+
+pub(crate) fn unix_now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn bits(number: i64) -> u64 {
+    // The lowest bits of a window's number tell it from all that a cell can still hold.
+    (number as u64) & WINDOW
+}
+
+/// The count in a cell as a request of window `number` sees it.
+fn count(seen: u64, number: u64) -> u64 {
+    if seen != DEAD && holds(seen, number) {
+        seen & COUNT
+    } else {
+        0
+    }
+}
+
+/// Whether the cell is at that window, or at the next one: then another thread has seen the clock tick already.
+fn holds(seen: u64, number: u64) -> bool {
+    ((seen >> COUNT_BITS).wrapping_sub(number) & WINDOW) <= 1
+}
+
+type Cells<'a, G> = HashMapRef<'a, Key, AtomicU64, RandomState, G>;
+
+/// Counts one more and answers what was used before; `Err` with what is used when that is all.
+fn reserve<G: Guard>(cells: &Cells<'_, G>, key: Key, number: u64, most: u64) -> Result<u64, u64> {
+    loop {
+        let cell = cells.get_or_insert_with(key, || AtomicU64::new(number << COUNT_BITS));
+        let mut seen = cell.load(Ordering::Acquire);
+        while seen != DEAD {
+            let used = count(seen, number);
+            if used >= most {
+                return Err(used);
+            }
+            let window = if holds(seen, number) {
+                seen >> COUNT_BITS
+            } else {
+                number
+            };
+            let next = (window << COUNT_BITS) | (used + 1);
+            match cell.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(used),
+                Err(now) => seen = now,
+            }
+        }
+        remove_dead(cells, key);
+    }
+}
+
+fn give_back<G: Guard>(cells: &Cells<'_, G>, key: Key, number: u64) {
+    if let Some(cell) = cells.get(&key) {
+        let less = |seen: u64| (count(seen, number) > 0).then(|| seen - 1);
+        let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+}
+
+fn remove_dead<G: Guard>(cells: &Cells<'_, G>, key: Key) {
+    // Whoever comes second finds it gone, or a new one that is alive.
+    let _ = cells.remove_if(&key, |_, cell| cell.load(Ordering::Acquire) == DEAD);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::identity::Identifier;
+    use crate::window::Period;
+
+    const NOW: i64 = 1_795_362_412;
+
+    fn limit(period: Period, most: u64) -> Limit {
+        Limit {
+            period,
+            shown: most as f64,
+            most,
+        }
+    }
+
+    fn take(local: &Local, who: u128, limits: &[Limit], now: i64) -> Reading {
+        let who = Identifier::Id(Uuid::from_u128(who));
+        local.take(limits, |l| {
+            (
+                local.keys.key(0, who, l.period),
+                l.period.window(now).number,
+            )
+        })
+    }
+
+    #[test]
+    fn never_admits_more_than_the_limit_from_many_threads() {
+        let local = Local::default();
+        let limits = [limit(Period::Minute, 1000), limit(Period::Hour, 1500)];
+        let admitted = AtomicU64::new(0);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|s| {
+            // The sweeper runs all the while.
+            s.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    local.sweep(NOW + 60);
+                }
+            });
+            let workers: Vec<_> = (0..8)
+                .map(|_| {
+                    s.spawn(|| {
+                        for i in 0..500 {
+                            let now = if i < 250 { NOW } else { NOW + 60 };
+                            if take(&local, 1, &limits, now).admitted {
+                                admitted.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    })
+                })
+                .collect();
+            workers.into_iter().for_each(|w| w.join().unwrap());
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(admitted.load(Ordering::Relaxed) <= 1500);
+        // Exactly as many as the hour allows, once nobody races.
+        while take(&local, 1, &limits, NOW + 120).admitted {
+            admitted.fetch_add(1, Ordering::Relaxed);
+        }
+        assert_eq!(admitted.load(Ordering::Relaxed), 1500);
+    }
+
+    #[test]
+    fn one_limit_admits_exactly_as_many_from_many_threads() {
+        let local = Local::default();
+        let limits = [limit(Period::Day, 777)];
+        let admitted = AtomicU64::new(0);
+        std::thread::scope(|s| {
+            for _ in 0..8 {
+                s.spawn(|| {
+                    for _ in 0..400 {
+                        admitted.fetch_add(
+                            u64::from(take(&local, 1, &limits, NOW).admitted),
+                            Ordering::Relaxed,
+                        );
+                    }
+                });
+            }
+        });
+        assert_eq!(admitted.load(Ordering::Relaxed), 777);
+    }
+
+    #[test]
+    fn refused_requests_are_not_counted() {
+        let local = Local::default();
+        let limits = [limit(Period::Minute, 1), limit(Period::Hour, 10)];
+        assert_eq!(
+            take(&local, 1, &limits, NOW),
+            Reading {
+                used: [0; 6],
+                admitted: true
+            }
+        );
+        for _ in 0..3 {
+            assert_eq!(
+                take(&local, 1, &limits, NOW),
+                Reading {
+                    used: [1, 1, 0, 0, 0, 0],
+                    admitted: false
+                }
+            );
+        }
+        assert_eq!(take(&local, 1, &limits, NOW + 60).used, [0, 1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_lock_callers_out() {
+        let local = Local::default();
+        let limits = [limit(Period::Second, 1)];
+        assert!(take(&local, 1, &limits, NOW).admitted);
+        assert!(!take(&local, 1, &limits, NOW - 1).admitted);
+        assert!(take(&local, 1, &limits, NOW - 3600).admitted);
+    }
+
+    #[test]
+    fn only_idle_cells_are_swept() {
+        let local = Local::default();
+        take(&local, 1, &[limit(Period::Second, 5)], NOW);
+        take(&local, 1, &[limit(Period::Year, 5)], NOW);
+        local.sweep(NOW + 1);
+        assert_eq!(local.len(), 2);
+        local.sweep(NOW + 5);
+        assert_eq!(local.len(), 1);
+        assert_eq!(
+            take(&local, 1, &[limit(Period::Year, 5)], NOW + 5).used[0],
+            1
+        );
+    }
+}
