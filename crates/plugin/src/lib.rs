@@ -249,3 +249,8 @@ pub struct BudgetTerms {
     /// Hard ceiling over the whole cluster: so many retries per window.
     pub ceiling: Option<(u64, Duration)>,
 }
+
+/// Compiles and runs the tutorial.
+#[cfg(doctest)]
+#[doc = include_str!("../../gateway/docs/writing-a-plugin.md")]
+struct Tutorial;
