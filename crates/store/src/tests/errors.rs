@@ -202,7 +202,6 @@ async fn one_writes_error_does_not_hurt_the_others() {
         };
         store.insert(&d, service(json!({"name": name})))
     });
-    // Without a table definition of `d` in each future there is only one to borrow.
     let done = futures::future::join_all(writes).await;
     for (i, r) in done.iter().enumerate() {
         assert_eq!(r.is_err(), i % 3 == 0, "{i}: {r:?}");
