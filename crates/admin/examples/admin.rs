@@ -5,18 +5,10 @@
 use std::error::Error;
 
 use silverback_admin::{AdminBuilder, Listen, NodeInfo};
+use silverback_bundled::all as plugins;
 use silverback_entities::CORE;
-use silverback_plugin::PluginDef;
 use silverback_store::{PgConfig, Store, migrate};
 use uuid::Uuid;
-
-fn plugins() -> Vec<PluginDef> {
-    vec![
-        PluginDef::of::<silverback_key_auth::KeyAuth>(),
-        PluginDef::of::<silverback_correlation_id::CorrelationId>(),
-        PluginDef::of::<silverback_request_termination::RequestTermination>(),
-    ]
-}
 
 fn variable(name: &str, default: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| default.to_owned())

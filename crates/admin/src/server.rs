@@ -312,6 +312,7 @@ fn acceptor(certificates: &[Certificate], http2: bool) -> Result<SslAcceptor, Ad
         let key = openssl::pkey::PKey::private_key_from_pem(&c.key).map_err(bad)?;
         builder.set_certificate(&leaf).map_err(bad)?;
         builder.set_private_key(&key).map_err(bad)?;
+        builder.check_private_key().map_err(bad)?;
         for above in chain {
             builder.add_extra_chain_cert(above).map_err(bad)?;
         }

@@ -28,7 +28,8 @@ pub(super) async fn insert(
     ))
 }
 
-/// `PUT`: what the path says about the row wins over what the body says.
+/// `PUT`: what the path says about the row wins over what the body says. With a name in the path, an id in the body is that of a new row; a
+/// row that is there keeps its own.
 pub(super) async fn upsert(
     app: &App,
     entity: &Entity,
