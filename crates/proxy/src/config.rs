@@ -82,8 +82,13 @@ pub struct HeadersConfig {
 impl Default for HeadersConfig {
     fn default() -> Self {
         HeadersConfig {
+            server: true,
+            via: true,
+            request_id: true,
+            proxy_latency: true,
+            upstream_latency: true,
+            response_latency: true,
             upstream_status: false,
-            ..HeadersConfig::all()
         }
     }
 }
@@ -94,18 +99,6 @@ impl Default for HeadersConfig {
 pub struct UnknownHeader(pub String);
 
 impl HeadersConfig {
-    const fn all() -> Self {
-        HeadersConfig {
-            server: true,
-            via: true,
-            request_id: true,
-            proxy_latency: true,
-            upstream_latency: true,
-            response_latency: true,
-            upstream_status: true,
-        }
-    }
-
     /// None.
     pub const OFF: HeadersConfig = HeadersConfig {
         server: false,

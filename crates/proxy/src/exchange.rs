@@ -98,8 +98,13 @@ impl Drop for Exchange {
 
 /// The present moment on the clock of the retry budget's accounts. Everybody who talks to those accounts uses this clock.
 pub fn now() -> Moment {
+    at(Instant::now())
+}
+
+/// A moment on that clock.
+pub(crate) fn at(instant: Instant) -> Moment {
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    Moment::from_start(START.elapsed())
+    Moment::from_start(instant.saturating_duration_since(*START))
 }
 
 /// The host of a request as the client wrote it, with its port.

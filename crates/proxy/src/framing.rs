@@ -89,6 +89,9 @@ pub(crate) fn judge(buf: &[u8]) -> Verdict<'_> {
     }
 }
 
+/// Authority and path of a target in absolute form.
+type Absolute<'a> = (&'a [u8], &'a [u8]);
+
 struct Reader<'a> {
     seen: Seen<'a>,
     host: Option<&'a [u8]>,
@@ -155,7 +158,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the request line; answers authority and path of a target in absolute form.
-    fn request_line(&mut self, line: &'a [u8]) -> Result<Option<(&'a [u8], &'a [u8])>, Refusal> {
+    fn request_line(&mut self, line: &'a [u8]) -> Result<Option<Absolute<'a>>, Refusal> {
         let bad = Refusal::BadRequest;
         let space = memchr(b' ', line).ok_or(bad)?;
         let (method, rest) = (&line[..space], &line[space + 1..]);
@@ -231,32 +234,30 @@ impl<'a> Reader<'a> {
         {
             return Err(bad);
         }
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
-                if self.host.replace(value).is_some() {
-                    return Err(bad);
-                }
-            }
-            6 if name.eq_ignore_ascii_case(b"accept") => {
-                self.seen.accept = self.seen.accept.or(Some(value))
-            }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-            12 if name.eq_ignore_ascii_case(b"content-type") => {
-                self.seen.content_type = Some(value)
-            }
+        // Those that say where a request ends, or whom it is for, may be there once.
+        let twice = match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.host.replace(value).is_some(),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(decimal(value).ok_or(bad)?).is_some() {
-                    return Err(bad);
-                }
+                self.length.replace(decimal(value).ok_or(bad)?).is_some()
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if self.coding.replace(value).is_some() {
-                    return Err(bad);
-                }
+                self.coding.replace(value).is_some()
             }
-            _ => {}
-        }
-        Ok(())
+            6 if name.eq_ignore_ascii_case(b"accept") => {
+                self.seen.accept.get_or_insert(value);
+                false
+            }
+            12 if name.eq_ignore_ascii_case(b"content-type") => {
+                self.seen.content_type.get_or_insert(value);
+                false
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.upgrade = true;
+                false
+            }
+            _ => false,
+        };
+        if twice { Err(bad) } else { Ok(()) }
     }
 
     fn body(&self) -> Result<Framing, Refusal> {

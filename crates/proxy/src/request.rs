@@ -10,14 +10,17 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 use silverback_plugin::context::BodySource;
 use silverback_plugin::{AccessCtx, HeaderKey, Phases, Response};
+use silverback_retry::{Decision, Tries};
 use silverback_router::{
     ProtocolVerdict, Request, forwarded_prefix, normalize_path, protocol_verdict, split_host_port,
     strip_query, upstream_path,
 };
 use silverback_runtime::Outcome;
+use silverback_telemetry::RetryOutcome;
 
 use crate::body::{Body, Left, NoBody};
-use crate::exchange::{Exchange, authority, now, view};
+use crate::errors::text_of;
+use crate::exchange::{Exchange, at, authority, now, view};
 use crate::framing::{valid_host, valid_path};
 use crate::names::{FORWARDED_HOST, FORWARDED_PROTO, GRPC_ATTEMPTS, KONG_DEBUG, RETRY_ATTEMPT};
 use crate::respond::{Origin, handled, redirect, respond};
@@ -35,7 +38,7 @@ pub(crate) async fn handle(session: &mut Session, x: &mut Exchange) -> Result<bo
     {
         return answer(session, x, response).await;
     }
-    if let Err(response) = find_route(session, x) {
+    if let Some(response) = find_route(session, x) {
         return answer(session, x, response).await;
     }
     if !x.chain().is_empty()
@@ -43,7 +46,7 @@ pub(crate) async fn handle(session: &mut Session, x: &mut Exchange) -> Result<bo
     {
         return answer(session, x, response).await;
     }
-    if let Some(response) = before_proxying(x) {
+    if let Some(response) = before_proxying(session, x) {
         return answer(session, x, response).await;
     }
     let client = session.req_header();
@@ -107,8 +110,8 @@ fn examine(session: &Session, x: &Exchange) -> Option<Response> {
     None
 }
 
-/// Finds the route, checks the protocol, and notes what goes upstream.
-fn find_route(session: &Session, x: &mut Exchange) -> Result<(), Response> {
+/// Finds the route, checks the protocol, and notes what goes upstream; or answers the response to send instead.
+fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     let client = session.req_header();
     let target = client.raw_path();
     let raw_path = strip_query(target);
@@ -140,7 +143,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Result<(), Response> {
         },
     });
     let Some(found) = found else {
-        return Err(Response::error(
+        return Some(Response::error(
             StatusCode::NOT_FOUND,
             "no Route matched with those values",
         ));
@@ -163,10 +166,10 @@ fn find_route(session: &Session, x: &mut Exchange) -> Result<(), Response> {
         content_type,
     ) {
         ProtocolVerdict::Fine => {}
-        verdict => return Err(wrong_protocol(verdict, client, x.trusted)),
+        verdict => return Some(wrong_protocol(verdict, client, x.trusted)),
     }
     let Some(service) = &route.service else {
-        return Err(Response::error(
+        return Some(Response::error(
             StatusCode::SERVICE_UNAVAILABLE,
             "no Service found with those values",
         ));
@@ -177,7 +180,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Result<(), Response> {
         x.target = Some(Bytes::from([upstream.as_bytes(), query].concat()));
     }
     x.prefix = forwarded_prefix(&route.route, &found, &path).map(Bytes::copy_from_slice);
-    Ok(())
+    None
 }
 
 fn wrong_protocol(verdict: ProtocolVerdict, client: &Parts, trusted: bool) -> Response {
@@ -310,27 +313,25 @@ async fn run(
     }
 }
 
-/// A request that comes as somebody else's retry pays before it is sent.
-fn before_proxying(x: &mut Exchange) -> Option<Response> {
-    let tries = x.tries?;
-    let decision = tries.admit(&x.route()?.budgets, now())?;
-    if matches!(decision, silverback_retry::Decision::Retry { .. }) {
+/// Begins the attempts. A request that comes as somebody else's retry pays before it is sent.
+fn before_proxying(session: &Session, x: &mut Exchange) -> Option<Response> {
+    let tries = Tries::begin(at(x.facts.started), previous_attempts(session, x));
+    x.tries = Some(tries);
+    let Decision::Deny(_) = tries.admit(&x.route()?.budgets, now())? else {
         return None;
-    }
+    };
     x.exhausted = true;
     if let Some(service) = x.service() {
-        service
-            .metrics
-            .retry(silverback_telemetry::RetryOutcome::DeniedBudget);
+        service.metrics.retry(RetryOutcome::DeniedBudget);
     }
     Some(Response::error(
         StatusCode::SERVICE_UNAVAILABLE,
-        crate::errors::text_of(503),
+        text_of(503),
     ))
 }
 
 /// How many attempts were made at a request before it came here; only trusted peers are asked.
-pub(crate) fn previous_attempts(session: &Session, x: &Exchange) -> u32 {
+fn previous_attempts(session: &Session, x: &Exchange) -> u32 {
     if !x.trusted {
         return 0;
     }

@@ -125,6 +125,18 @@ fn strip_hop_by_hop(resp: &mut ResponseHeader, client: &RequestHeader) {
             resp.remove_header(name);
         }
     }
+    // Orders for nginx, which it obeys or not and never passes on.
+    if resp.headers.keys().any(is_order) {
+        let orders: Vec<_> = resp
+            .headers
+            .keys()
+            .filter(|k| is_order(k))
+            .cloned()
+            .collect();
+        for name in orders {
+            resp.remove_header(&name);
+        }
+    }
     if resp.headers.contains_key(header::TRAILER) {
         let asked = client.headers.get(header::TE).is_some_and(|te| {
             te.as_bytes()
@@ -135,6 +147,10 @@ fn strip_hop_by_hop(resp: &mut ResponseHeader, client: &RequestHeader) {
             resp.remove_header(&header::TRAILER);
         }
     }
+}
+
+fn is_order(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-accel-")
 }
 
 /// A plugin took the length away: the body must be delimited in another way.
@@ -198,6 +214,7 @@ mod tests {
             ("Keep-Alive", "timeout=9"),
             ("Trailer", "x"),
             ("Upgrade", "h2c"),
+            ("X-Accel-Buffering", "no"),
             ("ETag", "e"),
         ] {
             resp.append_header(k, v).unwrap();

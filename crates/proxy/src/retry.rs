@@ -21,7 +21,6 @@ use smallvec::SmallVec;
 use crate::exchange::{Exchange, authority, now, view};
 use crate::ids;
 use crate::names::{GRPC_PUSHBACK, IDEMPOTENCY_KEY};
-use crate::request::previous_attempts;
 
 /// No address: the name does not resolve.
 pub(crate) const DNS: ErrorType = ErrorType::Custom("NameResolution");
@@ -41,14 +40,10 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
             "a request without service was to be proxied",
         );
     };
-    let begun = if x.tries.is_none() {
-        let started = Instant::now();
-        x.facts.proxied = Some(started);
-        x.tries = Some(Tries::begin(now(), previous_attempts(session, x)));
-        None
-    } else {
-        Some(Instant::now())
-    };
+    let begun = Instant::now();
+    if x.facts.proxied.is_none() {
+        x.facts.proxied = Some(begun);
+    }
     let tried: SmallVec<[SocketAddr; 4]> = x.facts.attempts.iter().map(|a| a.target).collect();
     let target = match service.pool.try_pick(&tried) {
         Some(target) => target,
@@ -68,7 +63,7 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     x.facts.attempts.push(Attempt {
         target,
         started: SystemTime::now(),
-        connect: begun.map(|b| b.elapsed()),
+        connect: None,
         status: None,
         failure: None,
     });
@@ -87,6 +82,7 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
         }
     }
     // From an address nothing is resolved, and nothing can fail.
+    #[allow(clippy::disallowed_methods)]
     let mut peer = Box::new(HttpPeer::new(target, service.tls, sni));
     peer.group_key = service.group_key;
     let limit = allowance(x);

@@ -143,28 +143,23 @@ fn host_value(client: &RequestHeader, authority: &str) -> Result<HeaderValue> {
 
 /// Takes away what concerns the client's connection alone.
 fn strip_hop_by_hop(req: &mut RequestHeader, client: &RequestHeader) -> Result<()> {
-    let named = client.headers.get(header::CONNECTION);
-    if let Some(named) = named {
-        if !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade") {
-            for token in client
-                .headers
-                .get_all(header::CONNECTION)
-                .iter()
-                .flat_map(|v| v.as_bytes().split(|b| *b == b','))
+    if let Some(named) = client.headers.get(header::CONNECTION)
+        && !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade")
+    {
+        let values = client.headers.get_all(header::CONNECTION).iter();
+        for token in values.flat_map(|v| v.as_bytes().split(|b| *b == b',')) {
+            // Framing and the authority are not the client's to strike out.
+            if let Ok(name) = HeaderName::from_bytes(token.trim_ascii())
+                && !matches!(
+                    name,
+                    header::CONTENT_LENGTH
+                        | header::TRANSFER_ENCODING
+                        | header::HOST
+                        | header::UPGRADE
+                        | header::TE
+                )
             {
-                // Framing and the authority are not the client's to strike out.
-                if let Ok(name) = HeaderName::from_bytes(token.trim_ascii())
-                    && !matches!(
-                        name,
-                        header::CONTENT_LENGTH
-                            | header::TRANSFER_ENCODING
-                            | header::HOST
-                            | header::UPGRADE
-                            | header::TE
-                    )
-                {
-                    req.remove_header(&name);
-                }
+                req.remove_header(&name);
             }
         }
     }

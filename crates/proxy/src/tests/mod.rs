@@ -4,6 +4,7 @@ mod errors;
 mod plugins;
 mod proxying;
 mod retries;
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -139,6 +140,7 @@ pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Registry>,
+    pub(crate) shared: Shared,
     services: Arc<NodeServices>,
 }
 
@@ -223,6 +225,7 @@ pub(crate) fn serve(rows: Vec<Change>, config: ProxyConfig) -> Rig {
         server,
         address,
         metrics,
+        shared,
         services,
     }
 }

@@ -95,3 +95,28 @@ async fn an_empty_budget_denies_retries_and_says_so_when_asked() {
             .contains("outcome=\"denied_budget\"")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_hops_retry_is_paid_for_before_it_is_sent() {
+    let up = Upstream::start().await.unwrap();
+    let mut config = ProxyConfig::default();
+    config.real_ip.trusted = crate::TrustedIps::parse(["127.0.0.1"]).unwrap();
+    let rig = serve(rows(&up, 5, json!({})), config);
+    let mut statuses = std::collections::HashMap::new();
+    for _ in 0..200 {
+        *statuses
+            .entry(rig.get("/", "X-Retry-Attempt: 2\r\n").await.status)
+            .or_insert(0) += 1;
+    }
+    // The floor is worth 100 retries, and a little more while time passes.
+    assert!(
+        statuses[&200] >= 100 && statuses[&503] >= 50,
+        "{statuses:?}"
+    );
+    assert_eq!(up.requests(), statuses[&200]);
+    assert_eq!(
+        rig.get("/", "").await.status,
+        200,
+        "first attempts are never denied"
+    );
+}
