@@ -1,1 +1,1 @@
-//! End-to-end tests
+//! End-to-end tests live in `e2e.rs` and the folders beside it.

@@ -9,6 +9,7 @@
 //! | [`upstream`] | echo and scripted upstreams that count what reaches them (feature `upstream`) |
 //! | [`echo`] | the answer of an echo upstream, as a pure function |
 //! | [`h1`] | HTTP/1.1 as bytes: requests and responses parsed without judging them |
+//! | [`gateway`] | whole nodes in-process or as processes, an Admin API client, blueprints (feature `gateway`) |
 //! | [`client`] | a blocking keep-alive client and [`client::exchange`] for malformed requests |
 //!
 //! Without default features the crate needs neither the gateway nor Tokio; that is what `xtask` links.
@@ -16,6 +17,8 @@
 pub mod client;
 pub mod echo;
 mod error;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 pub mod h1;
 pub mod postgres;
 pub mod process;
