@@ -114,8 +114,8 @@ enum BodyState {
 }
 
 /// What a search for the key came to.
-enum Verdict {
-    Known(Arc<Credential>),
+enum Verdict<'d> {
+    Known(&'d Arc<Credential>),
     Refused(&'static str),
     NeedsBody,
 }
@@ -136,12 +136,12 @@ impl KeyAuth {
             || (self.anonymous.is_some() && ctx.facts.credential.is_some())
     }
 
-    fn conclude(&self, ctx: &mut AccessCtx<'_>, verdict: Verdict) -> PhaseResult {
+    fn conclude(&self, ctx: &mut AccessCtx<'_>, verdict: Verdict<'_>) -> PhaseResult {
         match (verdict, &self.anonymous) {
             (Verdict::Known(credential), _) => {
                 let mut id = [0u8; 36];
                 let id: &str = credential.id.as_hyphenated().encode_lower(&mut id);
-                auth::authenticate(ctx, Some(&credential.consumer), Some(&credential), Some(id));
+                auth::authenticate(ctx, Some(&credential.consumer), Some(credential), Some(id));
                 Ok(Flow::Next)
             }
             (Verdict::Refused(_) | Verdict::NeedsBody, Some(anonymous)) => {
@@ -161,7 +161,8 @@ impl KeyAuth {
         Flow::Exit(response.header(WWW_AUTHENTICATE.clone(), self.challenge.clone()))
     }
 
-    fn authenticate(&self, ctx: &mut AccessCtx<'_>, body: &BodyState) -> Verdict {
+    fn authenticate<'d>(&self, ctx: &mut AccessCtx<'d>, body: &BodyState) -> Verdict<'d> {
+        let directory = ctx.directory;
         let mut place = None;
         for name in &self.names {
             let mut found = if self.in_header {
@@ -193,9 +194,7 @@ impl KeyAuth {
                         place = Some((name, Verdict::Refused(NO_KEY)));
                     } else {
                         let known = std::str::from_utf8(&key).ok();
-                        let known = known
-                            .and_then(|k| ctx.directory.credential(CREDENTIALS, k))
-                            .cloned();
+                        let known = known.and_then(|k| directory.credential(CREDENTIALS, k));
                         place = Some((
                             name,
                             known.map_or(Verdict::Refused(UNAUTHORIZED), Verdict::Known),

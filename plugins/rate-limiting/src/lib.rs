@@ -1,8 +1,8 @@
 //! `rate-limiting`: so many requests per caller and window of time.
 //!
 //! Learnt from `kong/plugins/rate-limiting/handler.lua`, `schema.lua` and `policies/init.lua`. Windows are fixed and aligned to the calendar.
-//! Refused requests are never counted. Where requests are counted is the policy: [`local`], [`redis`] (with [`sync`] when nodes
-//! only exchange counts now and then), [`cluster`].
+//! Refused requests are never counted. Where requests are counted is the policy: `local`, `redis` (with `sync` when nodes
+//! only exchange counts now and then), `cluster`.
 
 mod cluster;
 mod config;

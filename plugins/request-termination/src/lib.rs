@@ -27,7 +27,7 @@ pub struct RequestTermination {
 
 #[derive(Debug)]
 enum Answer {
-    Fixed(Response),
+    Fixed(Box<Response>),
     Echo(Echo),
 }
 
@@ -50,12 +50,11 @@ impl Plugin for RequestTermination {
         let message = config
             .message
             .or_else(|| usual(config.status_code).map(str::to_owned));
+        let fixed = |response| Answer::Fixed(Box::new(response));
         let answer = match (config.echo, config.body) {
             (true, _) => Answer::Echo(Echo::new(status, message, env.services.node_id())),
-            (false, Some(body)) => {
-                Answer::Fixed(raw(status, config.content_type.as_deref(), body)?)
-            }
-            (false, None) => Answer::Fixed(match message {
+            (false, Some(body)) => fixed(raw(status, config.content_type.as_deref(), body)?),
+            (false, None) => fixed(match message {
                 Some(text) => {
                     Response::json(status, serde_json::json!({ "message": text }).to_string())
                 }
@@ -72,14 +71,14 @@ impl Handler for RequestTermination {
             return Ok(Flow::Next);
         }
         match &self.answer {
-            Answer::Fixed(response) => Ok(Flow::Exit(response.clone())),
+            Answer::Fixed(response) => Ok(Flow::Exit(Response::clone(response))),
             Answer::Echo(_) => Ok(Flow::Await),
         }
     }
 
     async fn access_async(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
         match &self.answer {
-            Answer::Fixed(response) => Ok(Flow::Exit(response.clone())),
+            Answer::Fixed(response) => Ok(Flow::Exit(Response::clone(response))),
             Answer::Echo(echo) => Ok(Flow::Exit(echo.answer(ctx).await)),
         }
     }
