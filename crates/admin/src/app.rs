@@ -59,17 +59,24 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         router = router.route(&path, handler);
     }
     router
-        .fallback(|| async { ApiError::not_found() })
+        .fallback(|request: Request| unknown(request.into_body()))
         .layer(middleware::from_fn_with_state(app, outermost))
+}
+
+/// A path there is nothing at.
+async fn unknown(body: Body) -> Response {
+    body::discard(body).await;
+    ApiError::not_found().into_response()
 }
 
 async fn dispatch(app: &App, endpoint: &Endpoint, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     if parts.uri.path().contains("//") {
         // A parameter may be empty for axum, not for Kong.
-        return ApiError::not_found().into_response();
+        return unknown(body).await;
     }
     if parts.method == Method::OPTIONS {
+        body::discard(body).await;
         let mut response = respond::empty(StatusCode::NO_CONTENT);
         cors::methods(response.headers_mut(), endpoint.allow);
         return response;
@@ -80,6 +87,7 @@ async fn dispatch(app: &App, endpoint: &Endpoint, request: Request) -> Response 
             Err(_) => Err(ApiError::unavailable(texts::TOO_SLOW)),
         }
     } else {
+        body::discard(body).await;
         Err(ApiError::MethodNotAllowed)
     };
     let not_allowed = matches!(answer, Err(ApiError::MethodNotAllowed));
@@ -104,7 +112,10 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
     // Bodies of other requests are ignored, whatever they are; clients do send them.
     let payload = match parts.method {
         Method::POST | Method::PUT | Method::PATCH => body::read(&parts.headers, body).await?,
-        _ => Payload::default(),
+        _ => {
+            body::discard(body).await;
+            Payload::default()
+        }
     };
     let call = Call {
         app,

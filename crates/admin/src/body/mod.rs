@@ -20,6 +20,8 @@ use crate::texts;
 
 /// Kong's `client_max_body_size` of the Admin API.
 const MAX_BYTES: usize = 10 * 1024 * 1024;
+/// Most bytes of a body that nobody wants.
+const MAX_DISCARDED: usize = 64 * 1024;
 /// Longest time for all of a body to arrive.
 const MAX_TIME: Duration = Duration::from_secs(30);
 
@@ -46,12 +48,13 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Payload, Api
         .get(header::CONTENT_TYPE)
         .map(|v| v.to_str().unwrap_or_default());
     let kind = match content_type {
-        Some(text) => Some(kind(text).ok_or(ApiError::UnsupportedMediaType)?),
-        None if body.is_end_stream() => None,
-        None => return Err(ApiError::UnsupportedMediaType),
+        None if body.is_end_stream() => return Ok(Payload::default()),
+        None => None,
+        Some(text) => kind(text),
     };
     let Some(kind) = kind else {
-        return Ok(Payload::default());
+        discard(body).await;
+        return Err(ApiError::UnsupportedMediaType);
     };
     let bytes = collect(body).await?;
     let fields = match kind {
@@ -63,6 +66,16 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Payload, Api
         fields,
         is_form: kind != Kind::Json,
     })
+}
+
+/// Reads a body that nobody wants, if it is small: left in the connection it would be in the way of the next request, and the connection
+/// would have to be closed without a word.
+pub(crate) async fn discard(body: Body) {
+    if !body.is_end_stream() {
+        let all = Limited::new(body, MAX_DISCARDED).collect();
+        // Whatever goes wrong costs the connection and nothing else.
+        let _ = tokio::time::timeout(MAX_TIME, all).await;
+    }
 }
 
 async fn collect(body: Body) -> Result<Bytes, ApiError> {

@@ -84,6 +84,50 @@ async fn connections_are_kept() {
 }
 
 #[tokio::test]
+async fn bodies_that_nobody_wants_are_not_in_the_way() {
+    let running = start();
+    let mut stream = TcpStream::connect(running.addrs[0]).await.unwrap();
+    for (line, status) in [
+        ("PUT /endpoints", "405"),
+        ("POST /nope", "404"),
+        ("GET /endpoints", "200"),
+        ("OPTIONS /endpoints", "204"),
+        ("POST /services", "415"),
+    ] {
+        // The body comes after the head has been seen.
+        stream
+            .write_all(
+                format!("{line} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n").as_bytes(),
+            )
+            .await
+            .unwrap();
+        tokio::task::yield_now().await;
+        stream.write_all(b"{}").await.unwrap();
+        let head = head(&mut stream).await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{line}: {head}"
+        );
+    }
+}
+
+/// Reads an answer and gives its head.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|l| l.strip_prefix("content-length: "))
+        .map_or(0, |n| n.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    head
+}
+
+#[tokio::test]
 async fn tls_listeners_offer_http_2() {
     let running = start();
     let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
