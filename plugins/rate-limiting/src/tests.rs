@@ -345,10 +345,14 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        use std::io::{BufRead, BufReader};
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
+        Self::start_on(port)
+    }
+
+    fn start_on(port: u16) -> Self {
+        use std::io::{BufRead, BufReader};
         let mut process = std::process::Command::new("redis-server")
             .args([
                 "--port",
@@ -444,6 +448,29 @@ async fn without_redis_requests_pass_or_fail_as_configured() {
         done.exit_status(500).body_json()["message"],
         "An unexpected error occurred"
     );
+}
+
+#[tokio::test]
+async fn limits_hold_again_when_redis_is_back() {
+    let (config, instance, server) = in_redis(json!({ "hour": 100 }));
+    let node = Compiled::<RateLimiting>::with(config, &instance, &FakeServices::default());
+    let limited = async || {
+        let done = Exchange::get("/").run_on(&node).await;
+        done.passed().header("ratelimit-limit").is_some()
+    };
+    assert!(limited().await);
+    let port = server.port;
+    drop(server);
+    assert!(!limited().await);
+    let _server = Server::start_on(port);
+    let back = async {
+        while !limited().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), back)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
