@@ -40,6 +40,8 @@
 
 mod fakes;
 mod outcome;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

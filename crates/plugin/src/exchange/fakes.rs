@@ -21,7 +21,7 @@ pub fn consumer(id: u128, username: &str) -> Arc<Consumer> {
     })
 }
 
-/// Consumers and credentials by hand.
+/// Consumers and credentials by hand. Credentials expire by a clock that stands at 1700000000, seconds since 1970.
 #[derive(Clone, Debug, Default)]
 pub struct FakeDirectory {
     consumers: Vec<Arc<Consumer>>,
