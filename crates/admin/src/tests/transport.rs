@@ -52,23 +52,16 @@ async fn methods_are_those_of_the_path() {
         got.header("allow")
     );
     assert_eq!(got.header("access-control-allow-headers"), "Content-Type");
-    for (method, path, allow) in [
-        (Method::PUT, "/services", "GET, HEAD, OPTIONS, POST"),
-        (Method::POST, "/", "GET, HEAD, OPTIONS"),
-        (
-            Method::from_bytes(b"FOO").unwrap(),
-            "/services",
-            "GET, HEAD, OPTIONS, POST",
-        ),
-        (
-            Method::TRACE,
-            "/services/x",
-            "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
-        ),
-        (Method::GET, "/schemas/services/validate", "OPTIONS, POST"),
+    for (method, path) in [
+        (Method::PUT, "/services"),
+        (Method::POST, "/"),
+        (Method::from_bytes(b"FOO").unwrap(), "/services"),
+        (Method::TRACE, "/services/x"),
+        (Method::GET, "/schemas/services/validate"),
     ] {
         let got = api.bare(method, path).await;
-        assert_eq!((got.status, got.header("allow")), (405, allow), "{path}");
+        // As Kong: without Allow, which only OPTIONS has.
+        assert_eq!((got.status, got.header("allow")), (405, ""), "{path}");
         assert_eq!(got.body, json!({ "message": "Method not allowed" }));
     }
     let head = api.bare(Method::HEAD, "/services").await;
