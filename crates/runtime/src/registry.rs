@@ -19,7 +19,7 @@ pub struct Registries {
     /// Upstream pools.
     pub pools: Pools,
     /// Accounts of the retry budget; `None` where it is switched off.
-    pub budgets: Option<(silverback_retry::Registry, silverback_retry::Settings)>,
+    pub budgets: Option<(Arc<silverback_retry::Registry>, silverback_retry::Settings)>,
     /// Counters of routes and services.
     pub metrics: Arc<silverback_telemetry::Registry>,
     /// Which of Kong's routers is followed.

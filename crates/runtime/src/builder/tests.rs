@@ -95,7 +95,7 @@ fn registries() -> Registries {
         plugins: vec![PluginDef::of::<Mark>(), PluginDef::of::<Auth>()],
         services: Arc::new(NodeServices::new(Handle::current(), None)),
         pools: Pools::new(resolver),
-        budgets: Some((silverback_retry::Registry::new(Default::default()), Default::default())),
+        budgets: Some((Arc::new(silverback_retry::Registry::new(Default::default())), Default::default())),
         metrics: Arc::new(silverback_telemetry::Registry::new("node", "0")),
         flavor: Flavor::TraditionalCompatible,
         tls_verify: false,
