@@ -83,6 +83,7 @@ impl Node {
             let registries = Registries {
                 plugins: plugins.clone(),
                 services: Arc::new(NodeServices::new(
+                    Some(node_id),
                     background.handle().clone(),
                     Some(Arc::new(Counters(store.counters()))),
                 )),

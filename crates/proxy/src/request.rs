@@ -302,7 +302,7 @@ async fn run(
         request: view(parts, target),
         facts,
         upstream: edits,
-        directory: &snapshot.directory,
+        directory: &**snapshot,
         route: route.map(|r| &r.info),
         service: route.and_then(|r| r.service.as_ref()).map(|s| &s.info),
         body,

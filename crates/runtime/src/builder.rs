@@ -63,7 +63,11 @@ pub fn build(tables: Tables, registries: Registries) -> Result<Arc<Snapshot>, Ve
     builder.load(tables);
     let snapshot = builder.build();
     let problems = builder.problems();
-    if problems.is_empty() { Ok(snapshot) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(snapshot)
+    } else {
+        Err(problems)
+    }
 }
 
 impl Builder {
@@ -77,7 +81,11 @@ impl Builder {
             chains: Chains::default(),
             credentials: Credentials::default(),
             directory: DirectoryIndex::default(),
-            dirty: Dirty { services: true, routes: true, plugins: true },
+            dirty: Dirty {
+                services: true,
+                routes: true,
+                plugins: true,
+            },
             last: None,
             router_problems: Vec::new(),
         }
@@ -87,10 +95,20 @@ impl Builder {
     pub fn load(&mut self, tables: Tables) {
         let before = std::mem::replace(&mut self.tables, tables);
         // Rows that are equal keep their identity, so that what was made from them is kept too.
-        keep_equal(&before.services, &mut self.tables.services, |a, b| a.updated_at == b.updated_at && same(a, b));
-        keep_equal(&before.routes, &mut self.tables.routes, |a, b| a.updated_at == b.updated_at && same(a, b));
-        keep_equal(&before.plugins, &mut self.tables.plugins, |a, b| a.updated_at == b.updated_at && same(a, b));
-        self.dirty = Dirty { services: true, routes: true, plugins: true };
+        keep_equal(&before.services, &mut self.tables.services, |a, b| {
+            a.updated_at == b.updated_at && same(a, b)
+        });
+        keep_equal(&before.routes, &mut self.tables.routes, |a, b| {
+            a.updated_at == b.updated_at && same(a, b)
+        });
+        keep_equal(&before.plugins, &mut self.tables.plugins, |a, b| {
+            a.updated_at == b.updated_at && same(a, b)
+        });
+        self.dirty = Dirty {
+            services: true,
+            routes: true,
+            plugins: true,
+        };
         self.directory = DirectoryIndex::default();
         self.credentials = Credentials::default();
         for c in self.tables.consumers.values() {
@@ -98,7 +116,9 @@ impl Builder {
         }
         let known = self.registries.plugins.iter().flat_map(|p| &p.entities);
         for def in known {
-            let Some(rows) = self.tables.credentials.get(def.name) else { continue };
+            let Some(rows) = self.tables.credentials.get(def.name) else {
+                continue;
+            };
             for row in rows.values() {
                 self.credentials.put(&mut self.directory, def.name, row);
             }
@@ -116,7 +136,12 @@ impl Builder {
                 _ => {}
             }
             let (entity, id) = (change.entity.clone(), change.id);
-            let before = self.tables.credentials.get(&entity).and_then(|rows| rows.get(&id)).cloned();
+            let before = self
+                .tables
+                .credentials
+                .get(&entity)
+                .and_then(|rows| rows.get(&id))
+                .cloned();
             self.tables.apply(change);
             if entity == "consumers" {
                 match self.tables.consumers.get(&id) {
@@ -124,19 +149,32 @@ impl Builder {
                         let c = credentials::consumer(c);
                         self.directory.remove_consumer(id);
                         self.directory.put_consumer(c.clone());
-                        self.credentials.consumer_changed(&mut self.directory, &self.tables, id);
+                        self.credentials
+                            .consumer_changed(&mut self.directory, &self.tables, id);
                     }
                     None => self.directory.remove_consumer(id),
                 }
                 continue;
             }
-            let Some(def) = self.registries.plugins.iter().flat_map(|p| &p.entities).find(|d| d.name == entity) else {
+            let Some(def) = self
+                .registries
+                .plugins
+                .iter()
+                .flat_map(|p| &p.entities)
+                .find(|d| d.name == entity)
+            else {
                 continue;
             };
             if let Some(before) = before {
-                self.credentials.remove(&mut self.directory, def.name, &before);
+                self.credentials
+                    .remove(&mut self.directory, def.name, &before);
             }
-            if let Some(row) = self.tables.credentials.get(&entity).and_then(|rows| rows.get(&id)) {
+            if let Some(row) = self
+                .tables
+                .credentials
+                .get(&entity)
+                .and_then(|rows| rows.get(&id))
+            {
                 self.credentials.put(&mut self.directory, def.name, row);
             }
         }
@@ -179,8 +217,13 @@ impl Builder {
                 }
             }
         };
-        let snapshot =
-            Arc::new(Snapshot { revision: self.tables.revision, router, routes, global, directory: self.directory.clone() });
+        let snapshot = Arc::new(Snapshot {
+            revision: self.tables.revision,
+            router,
+            routes,
+            global,
+            directory: self.directory.clone(),
+        });
         self.last = Some(snapshot.clone());
         self.chains.sweep();
         self.registries.pools.sweep();
@@ -189,13 +232,21 @@ impl Builder {
 
     /// What cannot be served as it is configured.
     pub fn problems(&self) -> Vec<Problem> {
-        self.router_problems.iter().chain(self.chains.problems()).cloned().collect()
+        self.router_problems
+            .iter()
+            .chain(self.chains.problems())
+            .cloned()
+            .collect()
     }
 
     /// All routes that are served over HTTP, by id.
     fn routes(&mut self, plugins_changed: bool) -> Arc<[Arc<RouteRuntime>]> {
-        let known: HashMap<Uuid, &Arc<RouteRuntime>> =
-            self.last.iter().flat_map(|l| l.routes.iter()).map(|r| (r.route.id, r)).collect();
+        let known: HashMap<Uuid, &Arc<RouteRuntime>> = self
+            .last
+            .iter()
+            .flat_map(|l| l.routes.iter())
+            .map(|r| (r.route.id, r))
+            .collect();
         let mut out = Vec::with_capacity(self.tables.routes.len());
         for route in self.tables.routes.values() {
             let service = match &route.service {
@@ -218,7 +269,12 @@ impl Builder {
                 continue;
             }
             let chain = self.chains.of(route.id, route.service.map(|s| s.id));
-            out.push(Arc::new(self.services.route(route, service, chain, &self.registries)));
+            out.push(Arc::new(self.services.route(
+                route,
+                service,
+                chain,
+                &self.registries,
+            )));
         }
         out.sort_unstable_by_key(|r| r.route.id);
         out.into()
@@ -231,8 +287,14 @@ impl Builder {
                 Ok(Arc::new(router))
             }
             Err(problems) => {
-                self.router_problems =
-                    problems.into_iter().map(|p| Problem { entity: "routes", id: p.route, what: p.what }).collect();
+                self.router_problems = problems
+                    .into_iter()
+                    .map(|p| Problem {
+                        entity: "routes",
+                        id: p.route,
+                        what: p.what,
+                    })
+                    .collect();
                 Err(())
             }
         }
@@ -245,12 +307,17 @@ impl Builder {
         global: Arc<Chain>,
     ) -> (Arc<Router>, Arc<[Arc<RouteRuntime>]>, Arc<Chain>) {
         let bad: Vec<Uuid> = self.router_problems.iter().map(|p| p.id).collect();
-        let good: Arc<[_]> = routes.iter().filter(|r| !bad.contains(&r.route.id)).cloned().collect();
+        let good: Arc<[_]> = routes
+            .iter()
+            .filter(|r| !bad.contains(&r.route.id))
+            .cloned()
+            .collect();
         match Router::build(&entries(&good), self.registries.flavor) {
             Ok(router) => (Arc::new(router), good, global),
             Err(_) => {
                 let none = Router::build(&[], self.registries.flavor);
-                let none = none.unwrap_or_else(|_| unreachable!("a router without routes has no problems"));
+                let none = none
+                    .unwrap_or_else(|_| unreachable!("a router without routes has no problems"));
                 (Arc::new(none), Arc::from([]), global)
             }
         }

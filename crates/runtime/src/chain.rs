@@ -11,7 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use silverback_plugin::context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, ResponseCtx};
-use silverback_plugin::{DynHandler, Flow, InstanceInfo, Phases, PluginError, Response, RetryAdvice};
+use silverback_plugin::{
+    DynHandler, Flow, InstanceInfo, Phases, PluginError, Response, RetryAdvice,
+};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -29,7 +31,10 @@ pub struct Instance {
 
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Instance").field("name", &self.name).field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("Instance")
+            .field("name", &self.name)
+            .field("info", &self.info)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,12 +71,20 @@ impl Step {
         if let Some(i) = of(&self.consumer) {
             return Pick::Consumer(i);
         }
-        if self.base.is_some() { Pick::Base } else { Pick::None }
+        if self.base.is_some() {
+            Pick::Base
+        } else {
+            Pick::None
+        }
     }
 
     /// All configurations that may run here.
     fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
-        let maps = self.specific.iter().chain(&self.consumer).flat_map(|m| m.values());
+        let maps = self
+            .specific
+            .iter()
+            .chain(&self.consumer)
+            .flat_map(|m| m.values());
         self.base.iter().chain(&self.route_and_service).chain(maps)
     }
 
@@ -118,8 +131,15 @@ pub enum Outcome {
 impl Chain {
     /// Steps in order of descending priority.
     pub fn new(steps: Vec<Step>) -> Self {
-        let phases = steps.iter().flat_map(Step::instances).map(|i| i.phases).reduce(|a, b| a | b);
-        Chain { steps: steps.into(), phases }
+        let phases = steps
+            .iter()
+            .flat_map(Step::instances)
+            .map(|i| i.phases)
+            .reduce(|a, b| a | b);
+        Chain {
+            steps: steps.into(),
+            phases,
+        }
     }
 
     /// Whether any plugin that may run takes part in this phase.
@@ -129,7 +149,13 @@ impl Chain {
 
     /// The retry terms of the first plugin that has some, consumers' configurations aside.
     pub fn retry_terms(&self) -> Option<&silverback_plugin::RetryTerms> {
-        self.steps.iter().find_map(|s| s.route_and_service.as_ref().or(s.base.as_ref())?.handler.retry_terms())
+        self.steps.iter().find_map(|s| {
+            s.route_and_service
+                .as_ref()
+                .or(s.base.as_ref())?
+                .handler
+                .retry_terms()
+        })
     }
 
     /// Whether the chain has no plugin at all.
@@ -143,7 +169,13 @@ impl Chain {
             return Outcome::Next;
         }
         for step in &self.steps {
-            let Some(i) = step.base.as_deref().filter(|i| i.phases.has(Phases::REWRITE)) else { continue };
+            let Some(i) = step
+                .base
+                .as_deref()
+                .filter(|i| i.phases.has(Phases::REWRITE))
+            else {
+                continue;
+            };
             let mut done = guard(i, || i.handler.rewrite(ctx));
             if matches!(done, Ok(Flow::Await)) {
                 done = guard_async(i, i.handler.rewrite_async(ctx)).await;
@@ -166,7 +198,12 @@ impl Chain {
             if !matches!(outcome, Outcome::Next) {
                 continue;
             }
-            let Some(i) = picks.0.last().and_then(|p| step.get(p)).filter(|i| i.phases.has(Phases::ACCESS)) else {
+            let Some(i) = picks
+                .0
+                .last()
+                .and_then(|p| step.get(p))
+                .filter(|i| i.phases.has(Phases::ACCESS))
+            else {
                 continue;
             };
             let mut done = guard(i, || i.handler.access(ctx));
@@ -183,7 +220,11 @@ impl Chain {
     }
 
     /// The instances chosen for a request that take part in a phase. Before `access` ran, or without a route, the global ones.
-    fn chosen<'a>(&'a self, picks: &'a Picks, phase: Phases) -> impl Iterator<Item = &'a Instance> + 'a {
+    fn chosen<'a>(
+        &'a self,
+        picks: &'a Picks,
+        phase: Phases,
+    ) -> impl Iterator<Item = &'a Instance> + 'a {
         self.steps
             .iter()
             .enumerate()
@@ -201,19 +242,33 @@ impl Chain {
         }
         for i in self.chosen(picks, Phases::HEADER_FILTER) {
             if let Err(text) = guard(i, || i.handler.header_filter(ctx)) {
-                tracing::error!(plugin = i.name, request_id = ctx.facts.request_id(), "header_filter: {text}");
+                tracing::error!(
+                    plugin = i.name,
+                    request_id = ctx.facts.request_id(),
+                    "header_filter: {text}"
+                );
             }
         }
     }
 
     /// Runs `body_filter` over a piece of the response's body.
-    pub fn body_filter(&self, picks: &Picks, ctx: &mut BodyCtx<'_>, chunk: &mut Option<Bytes>, end: bool) {
+    pub fn body_filter(
+        &self,
+        picks: &Picks,
+        ctx: &mut BodyCtx<'_>,
+        chunk: &mut Option<Bytes>,
+        end: bool,
+    ) {
         if !self.has(Phases::BODY_FILTER) {
             return;
         }
         for i in self.chosen(picks, Phases::BODY_FILTER) {
             if let Err(text) = guard(i, || i.handler.body_filter(ctx, chunk, end)) {
-                tracing::error!(plugin = i.name, request_id = ctx.facts.request_id(), "body_filter: {text}");
+                tracing::error!(
+                    plugin = i.name,
+                    request_id = ctx.facts.request_id(),
+                    "body_filter: {text}"
+                );
             }
         }
     }
@@ -229,7 +284,11 @@ impl Chain {
                 Ok(())
             });
             if let Err(text) = done {
-                tracing::error!(plugin = i.name, request_id = ctx.facts.request_id(), "log: {text}");
+                tracing::error!(
+                    plugin = i.name,
+                    request_id = ctx.facts.request_id(),
+                    "log: {text}"
+                );
             }
         }
     }
@@ -244,7 +303,11 @@ impl Chain {
                 Ok(RetryAdvice::Pass) => {}
                 Ok(advice) => return advice,
                 Err(text) => {
-                    tracing::error!(plugin = i.name, request_id = ctx.facts.request_id(), "on_failure: {text}");
+                    tracing::error!(
+                        plugin = i.name,
+                        request_id = ctx.facts.request_id(),
+                        "on_failure: {text}"
+                    );
                 }
             }
         }
@@ -261,7 +324,10 @@ fn guard<T>(i: &Instance, run: impl FnOnce() -> Result<T, PluginError>) -> Resul
     }
 }
 
-async fn guard_async<T>(i: &Instance, run: impl Future<Output = Result<T, PluginError>>) -> Result<T, String> {
+async fn guard_async<T>(
+    i: &Instance,
+    run: impl Future<Output = Result<T, PluginError>>,
+) -> Result<T, String> {
     match AssertUnwindSafe(run).catch_unwind().await {
         Ok(Ok(v)) => Ok(v),
         Ok(Err(e)) => Err(e.to_string()),

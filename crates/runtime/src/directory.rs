@@ -21,14 +21,20 @@ pub struct Sharded<V> {
 
 impl<V> Clone for Sharded<V> {
     fn clone(&self) -> Self {
-        Sharded { hasher: self.hasher.clone(), shards: self.shards.clone() }
+        Sharded {
+            hasher: self.hasher.clone(),
+            shards: self.shards.clone(),
+        }
     }
 }
 
 impl<V> Default for Sharded<V> {
     fn default() -> Self {
         let empty = Arc::new(Shard::default());
-        Sharded { hasher: foldhash::fast::FixedState::with_seed(1), shards: vec![empty; SHARDS] }
+        Sharded {
+            hasher: foldhash::fast::FixedState::with_seed(1),
+            shards: vec![empty; SHARDS],
+        }
     }
 }
 
@@ -88,11 +94,14 @@ impl DirectoryIndex {
             self.by_name.insert(name, c.clone());
         }
         let mut buf = [0u8; 36];
-        self.by_id.insert(c.id.as_hyphenated().encode_lower(&mut buf), c);
+        self.by_id
+            .insert(c.id.as_hyphenated().encode_lower(&mut buf), c);
     }
 
     pub(crate) fn remove_consumer(&mut self, id: Uuid) {
-        let Some(old) = self.by_id(id).cloned() else { return };
+        let Some(old) = self.by_id(id).cloned() else {
+            return;
+        };
         // The name may belong to another consumer by now.
         if let Some(name) = &old.username
             && self.by_name.get(name).is_some_and(|c| c.id == id)
@@ -137,10 +146,14 @@ impl Directory for DirectoryIndex {
     }
 
     fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {
-        self.by_id.get(id_or_username).or_else(|| self.by_name.get(id_or_username))
+        self.by_id
+            .get(id_or_username)
+            .or_else(|| self.by_name.get(id_or_username))
     }
 }
 
 fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }

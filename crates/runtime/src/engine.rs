@@ -60,7 +60,10 @@ impl EngineStatus {
 
     /// What cannot be served as it is configured.
     pub fn problems(&self) -> Vec<Problem> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The revision in the snapshot file; -1 before the first is written.
@@ -114,15 +117,29 @@ impl Engine {
             last_save: Arc::new(AtomicI64::new(-1)),
         };
         let (updates, inbox) = mpsc::channel();
-        let worker =
-            Worker { builder, config, current: current.clone(), status: status.clone(), revision: revision_tx };
-        let thread = thread::Builder::new().name("snapshot-builder".into()).spawn(move || worker.run(&inbox))?;
-        Ok(Engine { updates: Some(updates), thread: Some(thread), status, current })
+        let worker = Worker {
+            builder,
+            config,
+            current: current.clone(),
+            status: status.clone(),
+            revision: revision_tx,
+        };
+        let thread = thread::Builder::new()
+            .name("snapshot-builder".into())
+            .spawn(move || worker.run(&inbox))?;
+        Ok(Engine {
+            updates: Some(updates),
+            thread: Some(thread),
+            status,
+            current,
+        })
     }
 
     /// Where updates are sent. The engine ends when all senders and the engine itself are gone.
     pub fn updates(&self) -> mpsc::Sender<Update> {
-        self.updates.clone().unwrap_or_else(|| unreachable!("the sender is taken only when the engine is dropped"))
+        self.updates
+            .clone()
+            .unwrap_or_else(|| unreachable!("the sender is taken only when the engine is dropped"))
     }
 
     /// What it is doing.
@@ -158,7 +175,11 @@ impl Worker {
         let mut saved_at = Instant::now().checked_sub(SAVE_EVERY);
         loop {
             let due = saved_at.map_or(Duration::ZERO, |t| SAVE_EVERY.saturating_sub(t.elapsed()));
-            let update = if unsaved { inbox.recv_timeout(due) } else { inbox.recv().map_err(Into::into) };
+            let update = if unsaved {
+                inbox.recv_timeout(due)
+            } else {
+                inbox.recv().map_err(Into::into)
+            };
             match update {
                 Ok(first) => {
                     // Whatever else has arrived goes into the same build.
@@ -200,10 +221,16 @@ impl Worker {
         for p in &problems {
             tracing::warn!("not served as configured: {p}");
         }
-        self.config.metrics.set_config_problems(problems.len() as u64);
+        self.config
+            .metrics
+            .set_config_problems(problems.len() as u64);
         self.config.metrics.set_config_revision(revision);
         self.config.metrics.observe_snapshot_build(began.elapsed());
-        *self.status.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+        *self
+            .status
+            .problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = problems;
         self.status.ready.store(true, Ordering::Release);
         self.revision.send_replace(revision);
         tracing::debug!(revision, took = ?began.elapsed(), "configuration in force");
@@ -218,10 +245,15 @@ impl Worker {
     }
 
     fn save(&self) {
-        let Some(path) = &self.config.file else { return };
+        let Some(path) = &self.config.file else {
+            return;
+        };
         let tables = self.builder.tables();
         match file::save(path, tables) {
-            Ok(()) => self.status.last_save.store(tables.revision, Ordering::Release),
+            Ok(()) => self
+                .status
+                .last_save
+                .store(tables.revision, Ordering::Release),
             Err(e) => tracing::error!("the snapshot file cannot be written: {e}"),
         }
     }

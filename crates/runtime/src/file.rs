@@ -63,16 +63,31 @@ pub enum FileError {
 /// # Errors
 /// When the file cannot be written; an earlier one is untouched then.
 pub fn save(path: &Path, tables: &Tables) -> Result<(), FileError> {
-    let io_err = |source| FileError::Io { path: path.to_owned(), source };
+    let io_err = |source| FileError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let next = path.with_extension("next");
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).map_err(io_err)?;
     }
     // A leftover of a crash may have other rights.
     let _ = fs::remove_file(&next);
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next).map_err(io_err)?;
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&next)
+        .map_err(io_err)?;
     let mut out = BufWriter::new(file);
-    serde_json::to_writer(&mut out, &Out { format: FORMAT, tables }).map_err(|e| io_err(e.into()))?;
+    serde_json::to_writer(
+        &mut out,
+        &Out {
+            format: FORMAT,
+            tables,
+        },
+    )
+    .map_err(|e| io_err(e.into()))?;
     let file = out.into_inner().map_err(|e| io_err(e.into_error()))?;
     (&file).flush().map_err(io_err)?;
     file.sync_all().map_err(io_err)?;
@@ -87,12 +102,23 @@ pub fn load(path: &Path) -> Result<Option<Tables>, FileError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(FileError::Io { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(FileError::Io {
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
-    let damaged = |source| FileError::Damaged { path: path.to_owned(), source };
+    let damaged = |source| FileError::Damaged {
+        path: path.to_owned(),
+        source,
+    };
     let head: Head = serde_json::from_slice(&text).map_err(damaged)?;
     if head.format != FORMAT {
-        return Err(FileError::Format { path: path.to_owned(), found: head.format });
+        return Err(FileError::Format {
+            path: path.to_owned(),
+            found: head.format,
+        });
     }
     let read: In = serde_json::from_slice(&text).map_err(damaged)?;
     Ok(Some(read.tables))
@@ -110,10 +136,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/snapshot.json");
         assert!(load(&path).unwrap().is_none());
-        save(&path, &Tables { revision: 7, ..Tables::default() }).unwrap();
-        save(&path, &Tables { revision: 8, ..Tables::default() }).unwrap();
+        save(
+            &path,
+            &Tables {
+                revision: 7,
+                ..Tables::default()
+            },
+        )
+        .unwrap();
+        save(
+            &path,
+            &Tables {
+                revision: 8,
+                ..Tables::default()
+            },
+        )
+        .unwrap();
         assert_eq!(load(&path).unwrap().unwrap().revision, 8);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -123,6 +166,9 @@ mod tests {
         fs::write(&path, "{\"format\":1,\"tables\":{\"rev").unwrap();
         assert!(matches!(load(&path), Err(FileError::Damaged { .. })));
         fs::write(&path, "{\"format\":99}").unwrap();
-        assert!(matches!(load(&path), Err(FileError::Format { found: 99, .. })));
+        assert!(matches!(
+            load(&path),
+            Err(FileError::Format { found: 99, .. })
+        ));
     }
 }

@@ -9,6 +9,7 @@ use silverback_plugin::env::Task;
 use silverback_plugin::{ClusterCounters, PluginDef, Services};
 use silverback_router::Flavor;
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 /// Everything but the tables that a snapshot is made from.
 pub struct Registries {
@@ -31,7 +32,8 @@ pub struct Registries {
 impl Registries {
     /// Puts the plugins in order: by descending priority, then by name.
     pub fn sort_plugins(&mut self) {
-        self.plugins.sort_by(|a, b| b.priority.cmp(&a.priority).then(a.name.cmp(b.name)));
+        self.plugins
+            .sort_by(|a, b| b.priority.cmp(&a.priority).then(a.name.cmp(b.name)));
     }
 }
 
@@ -44,7 +46,10 @@ pub struct Pools {
 impl Pools {
     /// No pools yet.
     pub fn new(resolver: Resolver) -> Self {
-        Pools { resolver, pools: HashMap::new() }
+        Pools {
+            resolver,
+            pools: HashMap::new(),
+        }
     }
 
     /// The pool of a host and port: the one in use, or a new one.
@@ -66,6 +71,7 @@ impl Pools {
 
 /// [`Services`] of a node.
 pub struct NodeServices {
+    node_id: Option<Uuid>,
     runtime: Handle,
     counters: Option<Arc<dyn ClusterCounters>>,
     shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
@@ -73,8 +79,17 @@ pub struct NodeServices {
 
 impl NodeServices {
     /// Tasks run on `runtime`; `counters` where there is a database.
-    pub fn new(runtime: Handle, counters: Option<Arc<dyn ClusterCounters>>) -> Self {
-        NodeServices { runtime, counters, shared: Mutex::default() }
+    pub fn new(
+        node_id: Option<Uuid>,
+        runtime: Handle,
+        counters: Option<Arc<dyn ClusterCounters>>,
+    ) -> Self {
+        NodeServices {
+            node_id,
+            runtime,
+            counters,
+            shared: Mutex::default(),
+        }
     }
 }
 
@@ -101,5 +116,9 @@ impl Services for NodeServices {
 
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {
         self.counters.clone()
+    }
+
+    fn node_id(&self) -> Option<Uuid> {
+        self.node_id
     }
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use serde_json::{Map, Value};
 use silverback_balancer::Pool;
 use silverback_entities::{Protocol, Route, Service};
+use silverback_plugin::facts::{Consumer, Credential, Directory};
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::Budgets;
 use silverback_router::Router;
 use silverback_telemetry::{RouteMetrics, ServiceMetrics};
+use uuid::Uuid;
 
 use crate::chain::Chain;
 use crate::directory::DirectoryIndex;
@@ -21,12 +24,40 @@ pub struct Snapshot {
     pub revision: i64,
     /// Finds the route of a request: an index into `routes`.
     pub router: Arc<Router>,
-    /// In the router's order.
+    /// In the router's order, which is that of their ids.
     pub routes: Arc<[Arc<RouteRuntime>]>,
     /// Global plugins: `rewrite` of every request, and the response phases of requests without a route.
     pub global: Arc<Chain>,
     /// Consumers and credentials.
     pub directory: DirectoryIndex,
+}
+
+impl Directory for Snapshot {
+    fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
+        self.directory.credential(entity, key)
+    }
+
+    fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {
+        self.directory.consumer(id_or_username)
+    }
+
+    fn row(&self, entity: &str, id: Uuid) -> Option<Map<String, Value>> {
+        let row = match entity {
+            "routes" => {
+                let n = self.routes.binary_search_by_key(&id, |r| r.route.id).ok()?;
+                serde_json::to_value(&*self.routes[n].route)
+            }
+            "services" => {
+                let services = self.routes.iter().filter_map(|r| r.service.as_ref());
+                serde_json::to_value(services.map(|s| &*s.service).find(|s| s.id == id)?)
+            }
+            _ => return None,
+        };
+        match row {
+            Ok(Value::Object(row)) => Some(row),
+            _ => None,
+        }
+    }
 }
 
 /// A route with all that serving it needs.

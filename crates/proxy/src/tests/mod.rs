@@ -194,7 +194,7 @@ pub(crate) fn plugin(n: u128, route: u128, config: Value) -> Change {
 pub(crate) fn serve(rows: Vec<Change>, config: ProxyConfig) -> Rig {
     let handle = tokio::runtime::Handle::current();
     let metrics = Arc::new(Registry::new("node", "0"));
-    let services = Arc::new(NodeServices::new(handle.clone(), None));
+    let services = Arc::new(NodeServices::new(None, handle.clone(), None));
     let mut tables = Tables::default();
     rows.into_iter().for_each(|r| tables.apply(r));
     let mut builder = Builder::new(Registries {

@@ -42,19 +42,24 @@ impl Chains {
     /// Compiles the rows of `plugins`.
     pub(super) fn compile(&mut self, tables: &Tables, registries: &Registries) {
         self.problems.clear();
-        self.instances.retain(|id, _| tables.plugins.contains_key(id));
+        self.instances
+            .retain(|id, _| tables.plugins.contains_key(id));
         let mut by_name: HashMap<&str, Vec<&Arc<PluginRow>>> = HashMap::new();
         for row in tables.plugins.values().filter(|r| r.enabled) {
             by_name.entry(row.name.as_str()).or_default().push(row);
         }
         self.plugins.clear();
         for def in &registries.plugins {
-            let Some(mut rows) = by_name.remove(def.name) else { continue };
+            let Some(mut rows) = by_name.remove(def.name) else {
+                continue;
+            };
             rows.sort_unstable_by_key(|r| r.id);
             let mut scoped = Scoped::default();
             let mut of_consumers = ByConsumer::default();
             for row in rows {
-                let Some(i) = self.instance(def, row, registries) else { continue };
+                let Some(i) = self.instance(def, row, registries) else {
+                    continue;
+                };
                 scoped.take(i, &mut of_consumers);
             }
             scoped.consumer = (!of_consumers.is_empty()).then(|| Arc::new(of_consumers));
@@ -63,14 +68,23 @@ impl Chains {
         for (name, rows) in by_name {
             for row in rows {
                 let what = format!("the plugin '{name}' is not known to this node");
-                self.problems.push(Problem { entity: "plugins", id: row.id, what });
+                self.problems.push(Problem {
+                    entity: "plugins",
+                    id: row.id,
+                    what,
+                });
             }
         }
     }
 
     /// The plugin of a row: the one made before when the row has not changed, else a new one. One that cannot be made leaves
     /// the previous one in force.
-    fn instance(&mut self, def: &PluginDef, row: &Arc<PluginRow>, registries: &Registries) -> Option<Arc<Instance>> {
+    fn instance(
+        &mut self,
+        def: &PluginDef,
+        row: &Arc<PluginRow>,
+        registries: &Registries,
+    ) -> Option<Arc<Instance>> {
         let info = InstanceInfo {
             id: row.id,
             route: row.route.map(|r| r.id),
@@ -80,34 +94,60 @@ impl Chains {
         let known = self.instances.get(&row.id);
         if let Some((old, made)) = known
             && (Arc::ptr_eq(old, row) || old.config == row.config)
-            && let Some(made) = made.as_ref().filter(|m| m.info == info && m.name == def.name)
+            && let Some(made) = made
+                .as_ref()
+                .filter(|m| m.info == info && m.name == def.name)
         {
             return Some(made.clone());
         }
-        let env = PluginEnv { instance: &info, services: registries.services.as_ref() };
+        let env = PluginEnv {
+            instance: &info,
+            services: registries.services.as_ref(),
+        };
         match (def.compile)(&row.config, &env) {
             Ok(handler) => {
-                let made = Arc::new(Instance { name: def.name, phases: def.phases, info, handler });
-                self.instances.insert(row.id, (row.clone(), Some(made.clone())));
+                let made = Arc::new(Instance {
+                    name: def.name,
+                    phases: def.phases,
+                    info,
+                    handler,
+                });
+                self.instances
+                    .insert(row.id, (row.clone(), Some(made.clone())));
                 Some(made)
             }
             Err(e) => {
-                self.problems.push(Problem { entity: "plugins", id: row.id, what: format!("{}: config.{e}", def.name) });
-                known.and_then(|(_, made)| made.clone()).filter(|m| m.name == def.name)
+                self.problems.push(Problem {
+                    entity: "plugins",
+                    id: row.id,
+                    what: format!("{}: config.{e}", def.name),
+                });
+                known
+                    .and_then(|(_, made)| made.clone())
+                    .filter(|m| m.name == def.name)
             }
         }
     }
 
     /// The chain of a route.
     pub(super) fn of(&mut self, route: Uuid, service: Option<Uuid>) -> Arc<Chain> {
-        let steps: Vec<Step> = self.plugins.iter_mut().filter_map(|p| p.step(route, service)).collect();
+        let steps: Vec<Step> = self
+            .plugins
+            .iter_mut()
+            .filter_map(|p| p.step(route, service))
+            .collect();
         self.share(steps)
     }
 
     /// The chain of requests without a route.
     pub(super) fn global(&mut self) -> Arc<Chain> {
         let steps = self.plugins.iter().filter(|p| p.global.is_some());
-        let steps = steps.map(|p| Step { base: p.global.clone(), ..Step::default() }).collect();
+        let steps = steps
+            .map(|p| Step {
+                base: p.global.clone(),
+                ..Step::default()
+            })
+            .collect();
         self.share(steps)
     }
 
@@ -127,7 +167,9 @@ impl Chains {
             .map(|s| {
                 [
                     s.specific.as_ref().map_or(0, |a| Arc::as_ptr(a).addr()),
-                    s.route_and_service.as_ref().map_or(0, |a| Arc::as_ptr(a).addr()),
+                    s.route_and_service
+                        .as_ref()
+                        .map_or(0, |a| Arc::as_ptr(a).addr()),
                     s.consumer.as_ref().map_or(0, |a| Arc::as_ptr(a).addr()),
                     s.base.as_ref().map_or(0, |a| Arc::as_ptr(a).addr()),
                 ]
@@ -145,7 +187,12 @@ impl Chains {
 impl Scoped {
     /// Files an instance under what it is for. Of two for the same the later wins; the database does not allow two.
     fn take(&mut self, i: Arc<Instance>, of_consumers: &mut ByConsumer) {
-        let InstanceInfo { route, service, consumer, .. } = i.info;
+        let InstanceInfo {
+            route,
+            service,
+            consumer,
+            ..
+        } = i.info;
         match (route, service, consumer) {
             (None, None, None) => self.global = Some(i),
             (Some(r), None, None) => drop(self.route.insert(r, i)),
@@ -164,9 +211,16 @@ impl Scoped {
         let of_service = service.and_then(|s| self.service.get(&s));
         let step = Step {
             specific,
-            route_and_service: service.and_then(|s| self.route_and_service.get(&(route, s))).cloned(),
+            route_and_service: service
+                .and_then(|s| self.route_and_service.get(&(route, s)))
+                .cloned(),
             consumer: self.consumer.clone(),
-            base: self.route.get(&route).or(of_service).or(self.global.as_ref()).cloned(),
+            base: self
+                .route
+                .get(&route)
+                .or(of_service)
+                .or(self.global.as_ref())
+                .cloned(),
         };
         let any = step.specific.is_some()
             || step.route_and_service.is_some()
@@ -187,7 +241,12 @@ impl Scoped {
             return Some(made.clone());
         }
         let mut map = ByConsumer::default();
-        for (consumer, i) in of_service.into_iter().chain(of_route).chain(of_both).flatten() {
+        for (consumer, i) in of_service
+            .into_iter()
+            .chain(of_route)
+            .chain(of_both)
+            .flatten()
+        {
             map.insert(*consumer, i.clone());
         }
         let made = Arc::new(map);

@@ -26,18 +26,35 @@ pub(super) struct Credentials {
 
 impl Credentials {
     /// Takes a row in. One whose consumer is not there waits for it.
-    pub(super) fn put(&mut self, directory: &mut DirectoryIndex, entity: &'static str, row: &CredentialRow) {
+    pub(super) fn put(
+        &mut self,
+        directory: &mut DirectoryIndex,
+        entity: &'static str,
+        row: &CredentialRow,
+    ) {
         let mine = self.of.entry(row.consumer).or_default();
         if !mine.contains(&(entity, row.id)) {
             mine.push((entity, row.id));
         }
-        let Some(consumer) = directory.by_id(row.consumer).cloned() else { return };
-        let made = Credential { id: row.id, consumer, expires_at: row.expires_at, extra: row.extra.clone() };
+        let Some(consumer) = directory.by_id(row.consumer).cloned() else {
+            return;
+        };
+        let made = Credential {
+            id: row.id,
+            consumer,
+            expires_at: row.expires_at,
+            extra: row.extra.clone(),
+        };
         directory.put_credential(entity, &row.lookup, Arc::new(made));
     }
 
     /// Takes a row out.
-    pub(super) fn remove(&mut self, directory: &mut DirectoryIndex, entity: &'static str, row: &CredentialRow) {
+    pub(super) fn remove(
+        &mut self,
+        directory: &mut DirectoryIndex,
+        entity: &'static str,
+        row: &CredentialRow,
+    ) {
         directory.remove_credential(entity, &row.lookup, row.id);
         if let Some(mine) = self.of.get_mut(&row.consumer) {
             mine.retain(|c| *c != (entity, row.id));
@@ -48,9 +65,18 @@ impl Credentials {
     }
 
     /// Gives a consumer's credentials its new form.
-    pub(super) fn consumer_changed(&mut self, directory: &mut DirectoryIndex, tables: &Tables, id: Uuid) {
+    pub(super) fn consumer_changed(
+        &mut self,
+        directory: &mut DirectoryIndex,
+        tables: &Tables,
+        id: Uuid,
+    ) {
         for (entity, credential) in self.of.get(&id).cloned().unwrap_or_default() {
-            if let Some(row) = tables.credentials.get(entity).and_then(|rows| rows.get(&credential)) {
+            if let Some(row) = tables
+                .credentials
+                .get(entity)
+                .and_then(|rows| rows.get(&credential))
+            {
                 self.put(directory, entity, row);
             }
         }

@@ -18,7 +18,10 @@ use crate::snapshot::{RouteRuntime, ServiceRuntime};
 
 /// Whether a protocol is served by the HTTP listeners.
 pub(super) fn is_http(p: Protocol) -> bool {
-    matches!(p, Protocol::Http | Protocol::Https | Protocol::Grpc | Protocol::Grpcs)
+    matches!(
+        p,
+        Protocol::Http | Protocol::Https | Protocol::Grpc | Protocol::Grpcs
+    )
 }
 
 /// Compiled services by id.
@@ -36,7 +39,11 @@ impl ServiceCache {
     pub(super) fn update(&mut self, tables: &Tables, registries: &mut Registries) {
         self.made.retain(|id, _| tables.services.contains_key(id));
         for (id, row) in &tables.services {
-            if !self.made.get(id).is_some_and(|s| Arc::ptr_eq(&s.service, row)) {
+            if !self
+                .made
+                .get(id)
+                .is_some_and(|s| Arc::ptr_eq(&s.service, row))
+            {
                 self.made.insert(*id, Arc::new(compile(row, registries)));
             }
         }
@@ -52,14 +59,26 @@ impl ServiceCache {
     ) -> RouteRuntime {
         let label = |s: &Service| s.name.clone().unwrap_or_else(|| s.host.clone());
         let identity = RouteIdentity {
-            service: service.map(|s| label(&s.service)).unwrap_or_default().into(),
-            route: row.name.clone().unwrap_or_else(|| row.id.to_string()).into(),
+            service: service
+                .map(|s| label(&s.service))
+                .unwrap_or_default()
+                .into(),
+            route: row
+                .name
+                .clone()
+                .unwrap_or_else(|| row.id.to_string())
+                .into(),
             workspace: "default".into(),
         };
         RouteRuntime {
-            info: RouteInfo { id: row.id, name: row.name.clone() },
+            info: RouteInfo {
+                id: row.id,
+                name: row.name.clone(),
+            },
             service: service.cloned(),
-            budgets: service.map(|s| budgets(&s.service, &chain, registries)).unwrap_or_default(),
+            budgets: service
+                .map(|s| budgets(&s.service, &chain, registries))
+                .unwrap_or_default(),
             chain,
             metrics: registries.metrics.route(identity, Collect::default()),
             route: row.clone(),
@@ -69,20 +88,28 @@ impl ServiceCache {
 
 /// The accounts of a route: its service's under the settings that its chain's retry terms give, and the gateway's.
 fn budgets(service: &Service, chain: &Chain, registries: &Registries) -> Budgets {
-    let Some((accounts, defaults)) = &registries.budgets else { return Budgets::unlimited() };
+    let Some((accounts, defaults)) = &registries.budgets else {
+        return Budgets::unlimited();
+    };
     let settings = match chain.retry_terms().and_then(|t| t.budget.as_deref()) {
         Some(b) => Settings {
             ratio: b.ratio,
             ttl: b.ttl,
             min_retries_per_second: b.min_retries_per_second,
-            ceiling: b.ceiling.map(|(max_retries, window)| Ceiling { max_retries, window }),
+            ceiling: b.ceiling.map(|(max_retries, window)| Ceiling {
+                max_retries,
+                window,
+            }),
         },
         None => *defaults,
     };
     // Settings are checked where they are configured (the plugin's schema, the node's settings); the defaults stand in for
     // any that are out of range all the same, for no budget at all would be worse.
     let account = |id: Identity, settings| {
-        accounts.account(&id, settings).or_else(|_| accounts.account(&id, Settings::default())).ok()
+        accounts
+            .account(&id, settings)
+            .or_else(|_| accounts.account(&id, Settings::default()))
+            .ok()
     };
     let of_service = account(Identity::Service(service.id.as_u128()), settings);
     let of_gateway = account(Identity::Gateway, *defaults);
@@ -90,27 +117,54 @@ fn budgets(service: &Service, chain: &Chain, registries: &Registries) -> Budgets
 }
 
 fn compile(row: &Arc<Service>, registries: &mut Registries) -> ServiceRuntime {
-    let tls = matches!(row.protocol, Protocol::Https | Protocol::Grpcs | Protocol::Tls);
+    let tls = matches!(
+        row.protocol,
+        Protocol::Https | Protocol::Grpcs | Protocol::Tls
+    );
     let own_port = if tls { 443 } else { 80 };
-    let host_header = if row.port == own_port { row.host.clone() } else { format!("{}:{}", row.host, row.port) };
-    let is_address = row.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    let host_header = if row.port == own_port {
+        row.host.clone()
+    } else {
+        format!("{}:{}", row.host, row.port)
+    };
+    let is_address = row
+        .host
+        .trim_matches(['[', ']'])
+        .parse::<std::net::IpAddr>()
+        .is_ok();
     let mut group = std::collections::hash_map::DefaultHasher::new();
-    (&row.client_certificate, &row.ca_certificates, row.tls_verify, row.tls_verify_depth).hash(&mut group);
+    (
+        &row.client_certificate,
+        &row.ca_certificates,
+        row.tls_verify,
+        row.tls_verify_depth,
+    )
+        .hash(&mut group);
     let ms = |t: Option<u32>| Duration::from_millis(u64::from(t.unwrap_or(60_000)));
     ServiceRuntime {
-        info: ServiceInfo { id: row.id, name: row.name.clone() },
+        info: ServiceInfo {
+            id: row.id,
+            name: row.name.clone(),
+        },
         pool: registries.pools.get(&row.host, row.port),
         // A host is checked when it is written: letters, digits and punctuation that a header may hold.
-        host_header: HeaderValue::from_str(&host_header).unwrap_or_else(|_| HeaderValue::from_static("")),
+        host_header: HeaderValue::from_str(&host_header)
+            .unwrap_or_else(|_| HeaderValue::from_static("")),
         tls,
-        sni: if is_address { String::new() } else { row.host.clone() },
+        sni: if is_address {
+            String::new()
+        } else {
+            row.host.clone()
+        },
         tls_verify: row.tls_verify.unwrap_or(registries.tls_verify),
         group_key: group.finish(),
         connect_timeout: ms(row.connect_timeout),
         write_timeout: ms(row.write_timeout),
         read_timeout: ms(row.read_timeout),
         retries: u32::from(row.retries.unwrap_or(5)),
-        metrics: registries.metrics.service(row.name.as_deref().unwrap_or(&row.host)),
+        metrics: registries
+            .metrics
+            .service(row.name.as_deref().unwrap_or(&row.host)),
         service: row.clone(),
     }
 }

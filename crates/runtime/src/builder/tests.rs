@@ -14,7 +14,8 @@ use silverback_plugin::facts::{Directory, Facts};
 use silverback_plugin::schema::field::{boolean, string};
 use silverback_plugin::schema::{EntityDef, record};
 use silverback_plugin::{
-    ConfigError, Flow, Handler, PhaseResult, Phases, Plugin, PluginDef, PluginEnv, PluginError, Response, UpstreamEdits,
+    ConfigError, Flow, Handler, PhaseResult, Phases, Plugin, PluginDef, PluginEnv, PluginError,
+    Response, UpstreamEdits,
 };
 use silverback_router::{Flavor, Request};
 use tokio::runtime::Handle;
@@ -57,7 +58,10 @@ impl Plugin for Mark {
 impl Handler for Mark {
     fn access(&self, _: &mut AccessCtx<'_>) -> PhaseResult {
         assert!(self.0.panic != Some(true), "told to");
-        Ok(Flow::Exit(Response::json(StatusCode::OK, self.0.mark.clone())))
+        Ok(Flow::Exit(Response::json(
+            StatusCode::OK,
+            self.0.mark.clone(),
+        )))
     }
 }
 
@@ -81,7 +85,11 @@ impl Plugin for Auth {
 
 impl Handler for Auth {
     async fn access_async(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
-        let key = ctx.request.header("apikey").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let key = ctx
+            .request
+            .header("apikey")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         if let Some(c) = ctx.directory.credential("testkeys", key) {
             ctx.facts.consumer = Some(c.consumer.clone());
         }
@@ -93,9 +101,12 @@ fn registries() -> Registries {
     let resolver = Resolver::new(DnsConfig::default(), Handle::current()).unwrap();
     Registries {
         plugins: vec![PluginDef::of::<Mark>(), PluginDef::of::<Auth>()],
-        services: Arc::new(NodeServices::new(Handle::current(), None)),
+        services: Arc::new(NodeServices::new(None, Handle::current(), None)),
         pools: Pools::new(resolver),
-        budgets: Some((Arc::new(silverback_retry::Registry::new(Default::default())), Default::default())),
+        budgets: Some((
+            Arc::new(silverback_retry::Registry::new(Default::default())),
+            Default::default(),
+        )),
         metrics: Arc::new(silverback_telemetry::Registry::new("node", "0")),
         flavor: Flavor::TraditionalCompatible,
         tls_verify: false,
@@ -107,12 +118,20 @@ fn id(n: u128) -> Uuid {
 }
 
 fn change(entity: &str, n: u128, row: Option<Row>) -> Change {
-    Change { entity: entity.into(), id: id(n), row }
+    Change {
+        entity: entity.into(),
+        id: id(n),
+        row,
+    }
 }
 
 fn service(n: u128) -> Change {
     let row = json!({"id": id(n), "created_at": 1, "updated_at": 1, "protocol": "http", "host": "127.0.0.1", "port": 80, "enabled": true});
-    change("services", n, Some(Row::Service(serde_json::from_value(row).unwrap())))
+    change(
+        "services",
+        n,
+        Some(Row::Service(serde_json::from_value(row).unwrap())),
+    )
 }
 
 fn route(n: u128, path: &str, service: u128) -> Change {
@@ -121,27 +140,51 @@ fn route(n: u128, path: &str, service: u128) -> Change {
         "strip_path": true, "preserve_host": false, "request_buffering": true, "response_buffering": true,
         "service": {"id": id(service)}, "paths": [path], "path_handling": "v0", "regex_priority": 0,
     });
-    change("routes", n, Some(Row::Route(serde_json::from_value(row).unwrap())))
+    change(
+        "routes",
+        n,
+        Some(Row::Route(serde_json::from_value(row).unwrap())),
+    )
 }
 
 fn consumer(n: u128, name: &str) -> Change {
     let row = json!({"id": id(n), "created_at": 1, "updated_at": 1, "username": name});
-    change("consumers", n, Some(Row::Consumer(serde_json::from_value(row).unwrap())))
+    change(
+        "consumers",
+        n,
+        Some(Row::Consumer(serde_json::from_value(row).unwrap())),
+    )
 }
 
 fn key(n: u128, consumer: u128, key: &str) -> Change {
-    let row = CredentialRow { id: id(n), consumer: id(consumer), lookup: key.into(), expires_at: None, extra: Map::new() };
+    let row = CredentialRow {
+        id: id(n),
+        consumer: id(consumer),
+        lookup: key.into(),
+        expires_at: None,
+        extra: Map::new(),
+    };
     change("testkeys", n, Some(Row::Credential(row)))
 }
 
 /// `scope` holds the numbers of route, service, consumer; 0 for none.
 fn plugin(n: u128, name: &str, scope: [u128; 3], config: Value) -> Change {
-    let to = |n: u128| if n == 0 { Value::Null } else { json!({"id": id(n)}) };
+    let to = |n: u128| {
+        if n == 0 {
+            Value::Null
+        } else {
+            json!({"id": id(n)})
+        }
+    };
     let row = json!({
         "id": id(n), "name": name, "created_at": 1, "updated_at": 1, "config": config, "enabled": true, "protocols": ["http"],
         "route": to(scope[0]), "service": to(scope[1]), "consumer": to(scope[2]),
     });
-    change("plugins", n, Some(Row::Plugin(serde_json::from_value(row).unwrap())))
+    change(
+        "plugins",
+        n,
+        Some(Row::Plugin(serde_json::from_value(row).unwrap())),
+    )
 }
 
 struct NoBody;
@@ -171,10 +214,20 @@ fn find(s: &Snapshot, path: &str) -> Option<Arc<RouteRuntime>> {
 /// The mark with which a request for a path with a key is answered.
 async fn ask(s: &Snapshot, path: &str, key: &str) -> String {
     let route = find(s, path).expect("a route");
-    let parts = http::Request::builder().uri(path).header("apikey", key).body(()).unwrap().into_parts().0;
+    let parts = http::Request::builder()
+        .uri(path)
+        .header("apikey", key)
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0;
     let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
     let mut ctx = AccessCtx {
-        request: RequestView { parts: &parts, path_and_query: path.as_bytes(), host: "h.test" },
+        request: RequestView {
+            parts: &parts,
+            path_and_query: path.as_bytes(),
+            host: "h.test",
+        },
         facts: &mut Facts::new([b'0'; 32], peer, "http", 80),
         upstream: &mut UpstreamEdits::default(),
         directory: &s.directory,
@@ -186,7 +239,9 @@ async fn ask(s: &Snapshot, path: &str, key: &str) -> String {
         Outcome::Next => "next".into(),
         Outcome::Failed(name, text) => format!("{name} failed: {text}"),
         Outcome::Exit(r) => match r.body {
-            silverback_plugin::Body::Bytes { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
+            silverback_plugin::Body::Bytes { bytes, .. } => {
+                String::from_utf8(bytes.to_vec()).unwrap()
+            }
             other => panic!("{other:?}"),
         },
     }
@@ -199,29 +254,68 @@ fn mark(text: &str) -> Value {
 #[tokio::test]
 async fn the_strongest_configuration_wins_in_kongs_order() {
     let mut b = Builder::new(registries());
-    b.apply(1, vec![service(1), route(2, "/", 1), consumer(3, "alice"), key(4, 3, "k"), plugin(5, "auth", [0, 0, 0], mark(""))]);
+    b.apply(
+        1,
+        vec![
+            service(1),
+            route(2, "/", 1),
+            consumer(3, "alice"),
+            key(4, 3, "k"),
+            plugin(5, "auth", [0, 0, 0], mark("")),
+        ],
+    );
     // From the weakest to the strongest: each is added and must win over all before it.
-    let scopes =
-        [[0, 0, 0], [0, 1, 0], [2, 0, 0], [0, 0, 3], [2, 1, 0], [0, 1, 3], [2, 0, 3], [2, 1, 3]];
+    let scopes = [
+        [0, 0, 0],
+        [0, 1, 0],
+        [2, 0, 0],
+        [0, 0, 3],
+        [2, 1, 0],
+        [0, 1, 3],
+        [2, 0, 3],
+        [2, 1, 3],
+    ];
     for (n, scope) in scopes.into_iter().enumerate() {
         let text = format!("{scope:?}");
         b.apply(2, vec![plugin(100 + n as u128, "mark", scope, mark(&text))]);
         assert_eq!(ask(&b.build(), "/", "k").await, text);
     }
-    assert_eq!(ask(&b.build(), "/", "other").await, "[2, 1, 0]", "without the consumer");
+    assert_eq!(
+        ask(&b.build(), "/", "other").await,
+        "[2, 1, 0]",
+        "without the consumer"
+    );
     assert_eq!(b.problems(), []);
 }
 
 #[tokio::test]
 async fn a_credential_touches_neither_router_nor_chains() {
     let mut b = Builder::new(registries());
-    b.apply(1, vec![service(1), route(2, "/", 1), plugin(5, "mark", [2, 0, 0], mark("m"))]);
+    b.apply(
+        1,
+        vec![
+            service(1),
+            route(2, "/", 1),
+            plugin(5, "mark", [2, 0, 0], mark("m")),
+        ],
+    );
     let before = b.build();
     b.apply(2, vec![consumer(3, "alice"), key(4, 3, "k")]);
     let after = b.build();
-    assert!(Arc::ptr_eq(&before.router, &after.router) && Arc::ptr_eq(&before.routes, &after.routes));
+    assert!(
+        Arc::ptr_eq(&before.router, &after.router) && Arc::ptr_eq(&before.routes, &after.routes)
+    );
     assert!(before.directory.credential("testkeys", "k").is_none());
-    assert_eq!(after.directory.credential("testkeys", "k").unwrap().consumer.username.as_deref(), Some("alice"));
+    assert_eq!(
+        after
+            .directory
+            .credential("testkeys", "k")
+            .unwrap()
+            .consumer
+            .username
+            .as_deref(),
+        Some("alice")
+    );
     assert_eq!(after.revision, 2);
 }
 
@@ -232,7 +326,10 @@ async fn a_route_leaves_other_routes_and_a_plugin_leaves_the_router() {
     let one = b.build();
     b.apply(2, vec![route(3, "/b", 1)]);
     let two = b.build();
-    assert!(Arc::ptr_eq(&find(&one, "/a").unwrap(), &find(&two, "/a").unwrap()));
+    assert!(Arc::ptr_eq(
+        &find(&one, "/a").unwrap(),
+        &find(&two, "/a").unwrap()
+    ));
     b.apply(3, vec![plugin(5, "mark", [3, 0, 0], mark("m"))]);
     let three = b.build();
     assert!(Arc::ptr_eq(&two.router, &three.router));
@@ -244,35 +341,84 @@ async fn a_route_leaves_other_routes_and_a_plugin_leaves_the_router() {
 async fn a_renamed_consumer_reaches_its_credentials_and_a_deleted_one_is_gone() {
     let mut b = Builder::new(registries());
     b.apply(1, vec![key(4, 3, "k"), consumer(3, "alice")]);
-    assert!(b.build().directory.credential("testkeys", "k").is_some(), "a credential may arrive before its consumer");
+    assert!(
+        b.build().directory.credential("testkeys", "k").is_some(),
+        "a credential may arrive before its consumer"
+    );
     b.apply(2, vec![consumer(3, "bob")]);
     let s = b.build();
-    assert_eq!(s.directory.credential("testkeys", "k").unwrap().consumer.username.as_deref(), Some("bob"));
+    assert_eq!(
+        s.directory
+            .credential("testkeys", "k")
+            .unwrap()
+            .consumer
+            .username
+            .as_deref(),
+        Some("bob")
+    );
     assert!(s.directory.consumer("alice").is_none() && s.directory.consumer("bob").is_some());
     b.apply(3, vec![key(4, 3, "k2")]);
     let s = b.build();
-    assert!(s.directory.credential("testkeys", "k").is_none() && s.directory.credential("testkeys", "k2").is_some());
-    b.apply(4, vec![change("testkeys", 4, None), change("consumers", 3, None)]);
+    assert!(
+        s.directory.credential("testkeys", "k").is_none()
+            && s.directory.credential("testkeys", "k2").is_some()
+    );
+    b.apply(
+        4,
+        vec![change("testkeys", 4, None), change("consumers", 3, None)],
+    );
     let s = b.build();
-    assert!(s.directory.credential("testkeys", "k2").is_none() && s.directory.consumer("bob").is_none());
+    assert!(
+        s.directory.credential("testkeys", "k2").is_none() && s.directory.consumer("bob").is_none()
+    );
 }
 
 #[tokio::test]
 async fn an_expired_credential_is_not_found() {
     let mut b = Builder::new(registries());
-    let row = CredentialRow { id: id(4), consumer: id(3), lookup: "k".into(), expires_at: Some(1), extra: Map::new() };
-    b.apply(1, vec![consumer(3, "alice"), change("testkeys", 4, Some(Row::Credential(row)))]);
+    let row = CredentialRow {
+        id: id(4),
+        consumer: id(3),
+        lookup: "k".into(),
+        expires_at: Some(1),
+        extra: Map::new(),
+    };
+    b.apply(
+        1,
+        vec![
+            consumer(3, "alice"),
+            change("testkeys", 4, Some(Row::Credential(row))),
+        ],
+    );
     assert!(b.build().directory.credential("testkeys", "k").is_none());
 }
 
 #[tokio::test]
 async fn a_plugin_that_cannot_be_made_keeps_its_last_good_form() {
     let mut b = Builder::new(registries());
-    b.apply(1, vec![service(1), route(2, "/", 1), plugin(5, "mark", [0, 0, 0], mark("good"))]);
+    b.apply(
+        1,
+        vec![
+            service(1),
+            route(2, "/", 1),
+            plugin(5, "mark", [0, 0, 0], mark("good")),
+        ],
+    );
     b.build();
-    b.apply(2, vec![plugin(5, "mark", [0, 0, 0], json!({"mark": "new", "bad": true}))]);
+    b.apply(
+        2,
+        vec![plugin(
+            5,
+            "mark",
+            [0, 0, 0],
+            json!({"mark": "new", "bad": true}),
+        )],
+    );
     assert_eq!(ask(&b.build(), "/", "").await, "good");
-    assert_eq!(b.problems()[0].to_string(), format!("plugins {}: mark: config.bad: is bad", id(5)));
+    assert_eq!(
+        b.problems()[0].to_string(),
+        format!("plugins {}: mark: config.bad: is bad", id(5))
+    );
     b.apply(3, vec![plugin(5, "mark", [0, 0, 0], mark("new"))]);
     assert_eq!(ask(&b.build(), "/", "").await, "new");
     assert_eq!(b.problems(), []);
@@ -296,8 +442,28 @@ async fn a_route_that_cannot_be_built_leaves_the_old_ones_in_force_and_is_left_o
 #[tokio::test]
 async fn a_panic_in_a_plugin_becomes_a_failure() {
     let mut b = Builder::new(registries());
-    b.apply(1, vec![service(1), route(2, "/", 1), plugin(5, "mark", [0, 0, 0], json!({"mark": "", "panic": true}))]);
-    assert_eq!(ask(&b.build(), "/", "").await, "mark failed: plugin mark panicked: told to");
+    b.apply(
+        1,
+        vec![
+            service(1),
+            route(2, "/", 1),
+            plugin(5, "mark", [0, 0, 0], json!({"mark": "", "panic": true})),
+        ],
+    );
+    assert_eq!(
+        ask(&b.build(), "/", "").await,
+        "mark failed: plugin mark panicked: told to"
+    );
+}
+
+#[tokio::test]
+async fn plugins_can_show_the_rows_of_routes_and_services() {
+    let mut b = Builder::new(registries());
+    b.apply(1, vec![service(1), route(2, "/", 1), route(3, "/b", 1)]);
+    let s = b.build();
+    assert_eq!(s.row("routes", id(3)).unwrap()["paths"], json!(["/b"]));
+    assert_eq!(s.row("services", id(1)).unwrap()["host"], "127.0.0.1");
+    assert!(s.row("routes", id(1)).is_none() && s.row("consumers", id(3)).is_none());
 }
 
 #[tokio::test]
@@ -316,7 +482,14 @@ async fn routes_of_a_disabled_service_are_not_there() {
 #[tokio::test]
 async fn loading_the_same_rows_again_keeps_what_was_made_of_them() {
     let mut b = Builder::new(registries());
-    b.apply(1, vec![service(1), route(2, "/", 1), plugin(5, "mark", [0, 0, 0], mark("m"))]);
+    b.apply(
+        1,
+        vec![
+            service(1),
+            route(2, "/", 1),
+            plugin(5, "mark", [0, 0, 0], mark("m")),
+        ],
+    );
     let before = b.build();
     let again: Tables = serde_json::from_value(serde_json::to_value(b.tables()).unwrap()).unwrap();
     b.load(again);
@@ -333,6 +506,12 @@ async fn the_retry_account_of_a_service_survives_a_change_of_its_row() {
     let now = silverback_retry::Moment::from_millis(1_000);
     find(&b.build(), "/").unwrap().budgets.deposit(now);
     b.apply(2, vec![service(1)]);
-    let deposits: Vec<_> = find(&b.build(), "/").unwrap().budgets.gauges(now).iter().map(|g| g.deposits).collect();
+    let deposits: Vec<_> = find(&b.build(), "/")
+        .unwrap()
+        .budgets
+        .gauges(now)
+        .iter()
+        .map(|g| g.deposits)
+        .collect();
     assert_eq!(deposits, [1, 1]);
 }
