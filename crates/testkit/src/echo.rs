@@ -4,7 +4,7 @@
 //! {"server": "..", "http_version": "HTTP/1.1", "method": "GET", "path": "/..", "headers": [["Host", ".."]], "body": ".."}
 //! ```
 //! Request headers steer it: `X-Echo-Status`, `X-Echo-Delay` (seconds), `X-Echo-Header` (`name: value`, repeatable),
-//! `X-Echo-Body`, `X-Echo-Ct` (content type), `X-Echo-Chunked`, `X-Echo-Close` (closes without an answer), `X-Echo-Garbage`
+//! `X-Echo-Body`, `X-Echo-Ct` (content type), `X-Echo-NoCt` (none), `X-Echo-Gzip`, `X-Echo-Chunked`, `X-Echo-Close` (closes without an answer), `X-Echo-Garbage`
 //! (answers what is not HTTP). So does the path: `/_status/NNN`, `/_slow/SECONDS`, `/_close`.
 
 use std::time::Duration;
@@ -56,13 +56,15 @@ pub fn reply(request: &Request, name: &str) -> Reply {
         .or_else(|| path_argument(&request.target, "/_status/"))
         .and_then(|s| s.parse().ok())
         .unwrap_or(200);
-    let mut fields = vec![(
-        "Content-Type".to_owned(),
-        headers
-            .get("x-echo-ct")
-            .unwrap_or("application/json")
-            .to_owned(),
-    )];
+    let mut fields = Vec::new();
+    let zipped = headers.get("x-echo-gzip").is_some();
+    if zipped {
+        fields.push(("Content-Encoding".to_owned(), "gzip".to_owned()));
+    }
+    if headers.get("x-echo-noct").is_none() {
+        let given = headers.get("x-echo-ct").unwrap_or("application/json");
+        fields.push(("Content-Type".to_owned(), given.to_owned()));
+    }
     for field in headers.all("x-echo-header") {
         if let Some((name, value)) = field.split_once(':') {
             fields.push((name.trim().to_owned(), value.trim().to_owned()));
@@ -72,6 +74,7 @@ pub fn reply(request: &Request, name: &str) -> Reply {
         Some(body) => body.as_bytes().to_vec(),
         None => describe(request, name).to_string().into_bytes(),
     };
+    let body = if zipped { gzip(&body) } else { body };
     let keep_alive = request.keeps_alive();
     if !keep_alive {
         fields.push(("Connection".to_owned(), "close".to_owned()));
@@ -141,6 +144,31 @@ pub fn encode(status: u16, headers: &Headers, body: &[u8], method: &str, chunked
     out
 }
 
+/// The bytes as a gzip file (RFC 1952) of stored blocks: nothing is gained, but any client can undo it.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut chunks = bytes.chunks(0xffff).peekable();
+    if chunks.peek().is_none() {
+        out.extend_from_slice(&[1, 0, 0, 0xff, 0xff]);
+    }
+    while let Some(chunk) = chunks.next() {
+        out.push(u8::from(chunks.peek().is_none()));
+        // Chunks are at most 0xffff bytes long.
+        let length = u16::try_from(chunk.len()).unwrap_or(u16::MAX);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&(!length).to_le_bytes());
+        out.extend_from_slice(chunk);
+    }
+    let crc = bytes.iter().fold(!0_u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    });
+    out.extend_from_slice(&(!crc).to_le_bytes());
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out
+}
+
 /// The reason phrase of a status that tests use; `Unknown` for others.
 fn reason(status: u16) -> &'static str {
     match status {
@@ -178,6 +206,16 @@ fn path_argument<'a>(target: &'a str, marker: &str) -> Option<&'a str> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_checksum_of_a_zipped_body_is_that_of_the_rfc() {
+        let zipped = gzip(b"123456789");
+        assert_eq!(
+            zipped[zipped.len() - 8..][..4],
+            0xcbf4_3926_u32.to_le_bytes()
+        );
+        assert_eq!(zipped[10..15], [1, 9, 0, 0xf6, 0xff]);
+    }
     use crate::h1::{self, Parsed, Response};
 
     fn ask(bytes: &str) -> (Reply, Response) {

@@ -48,6 +48,7 @@ pub struct Setup {
     settings: Vec<(String, String)>,
     database: Option<Arc<Shared>>,
     prefix: Option<PathBuf>,
+    extend: Option<fn(silverback::Gateway) -> silverback::Gateway>,
 }
 
 /// The database of one or several nodes, and how many calls have changed it.
@@ -77,12 +78,18 @@ impl Setup {
             ("db_update_frequency", "1"),
         ];
         Self {
-            settings: settings
-                .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                .to_vec(),
+            settings: settings.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec(),
             database: None,
             prefix: None,
+            extend: None,
         }
+    }
+
+    /// With plugins beside the bundled ones: `|gateway| gateway.plugin::<Mine>()`.
+    #[must_use]
+    pub fn extend(mut self, with: fn(silverback::Gateway) -> silverback::Gateway) -> Self {
+        self.extend = Some(with);
+        self
     }
 
     /// With this setting; the later of two of the same name counts.
@@ -147,8 +154,12 @@ impl Setup {
             None => (process::temporary(PREFIX), false),
         };
         let config = config(&prefix, shared.database.url(), &setup.settings)?;
+        let mut program = silverback::Gateway::bundled();
+        if let Some(extend) = setup.extend {
+            program = extend(program);
+        }
         let node = tokio::task::spawn_blocking(move || {
-            let plugins = silverback::Gateway::bundled().selected(&config)?;
+            let plugins = program.selected(&config)?;
             Node::start(&config, plugins)
         })
         .await??;
@@ -325,7 +336,9 @@ impl Gateway {
     fn running(&self) -> &Node {
         match &self.node {
             Some(node) => node,
-            None => unreachable!("the node is taken only by stop and drop, which consume the gateway"),
+            None => {
+                unreachable!("the node is taken only by stop and drop, which consume the gateway")
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`postgres`] | a private cluster; one database per test, copied from a migrated template |
 //! | [`redis`] | a private Redis |
 //! | [`upstream`] | echo and scripted upstreams that count what reaches them (feature `upstream`) |
+//! | [`websocket`] | frames, and an upstream that echoes them (feature `upstream`) |
 //! | [`echo`] | the answer of an echo upstream, as a pure function |
 //! | [`h1`] | HTTP/1.1 as bytes: requests and responses parsed without judging them |
 //! | [`gateway`] | whole nodes in-process or as processes, an Admin API client, blueprints (feature `gateway`) |
@@ -25,5 +26,7 @@ pub mod process;
 pub mod redis;
 #[cfg(feature = "upstream")]
 pub mod upstream;
+#[cfg(feature = "upstream")]
+pub mod websocket;
 
 pub use error::Error;

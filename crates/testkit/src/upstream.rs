@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::echo;
 use crate::h1::{self, Headers, Parsed, Request};
+use crate::websocket;
 
 /// How one request is answered. Starts as an echo, a status or bytes; the rest is said on top of it.
 #[derive(Debug, Clone)]
@@ -414,6 +415,12 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             continue;
         }
         tokio::time::sleep(answer.delay).await;
+        if matches!(answer.content, Content::Echo)
+            && answer.fault.is_none()
+            && websocket::is_upgrade(&request)
+        {
+            return websocket::serve(&mut stream, &mut received, &request).await;
+        }
         if !respond(&mut stream, &request, answer, &shared.name).await? {
             return Ok(());
         }

@@ -102,7 +102,10 @@ impl Service<'_> {
         let made = admin.post("/services", &Value::Object(self.service));
         let id = id_of(&made.expect(201).await?.json())?;
         admin
-            .post(&format!("/services/{id}/routes"), &Value::Object(self.route))
+            .post(
+                &format!("/services/{id}/routes"),
+                &Value::Object(self.route),
+            )
             .expect(201)
             .await?;
         for (name, config) in self.plugins {

@@ -241,8 +241,9 @@ impl<'a> Call<'a> {
 
     fn bytes(&self) -> Vec<u8> {
         let mut headers = self.headers.clone();
-        let has =
-            |headers: &[(String, String)], n: &str| headers.iter().any(|(h, _)| h.eq_ignore_ascii_case(n));
+        let has = |headers: &[(String, String)], n: &str| {
+            headers.iter().any(|(h, _)| h.eq_ignore_ascii_case(n))
+        };
         if !has(&headers, "host") {
             headers.insert(0, ("Host".into(), self.endpoint.addr.to_string()));
         }
@@ -256,8 +257,8 @@ impl<'a> Call<'a> {
             }
             body.extend_from_slice(b"0\r\n\r\n");
         } else {
-            let sized = !self.body.is_empty()
-                || matches!(self.method.as_str(), "POST" | "PUT" | "PATCH");
+            let sized =
+                !self.body.is_empty() || matches!(self.method.as_str(), "POST" | "PUT" | "PATCH");
             if sized && !has(&headers, "content-length") {
                 headers.push(("Content-Length".into(), self.body.len().to_string()));
             }
