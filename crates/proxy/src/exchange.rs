@@ -32,6 +32,8 @@ pub(crate) struct Exchange {
     /// What was cut off the front of the path.
     pub(crate) prefix: Option<Bytes>,
     pub(crate) tries: Option<Tries>,
+    /// When the present attempt began.
+    pub(crate) begun: Instant,
     /// To wait before the next attempt.
     pub(crate) pause: Duration,
     /// The budget denied a retry.
@@ -49,12 +51,14 @@ impl Exchange {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         shared.metrics.node().request_started();
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let facts = Facts::new(ids::request_id(), nobody, "http", 0);
         Exchange {
             shared: shared.clone(),
             snapshot: shared.current.load(),
             route: None,
             picks: Picks::default(),
-            facts: Facts::new(ids::request_id(), nobody, "http", 0),
+            begun: facts.started,
+            facts,
             edits: UpstreamEdits::default(),
             trusted: false,
             target: None,

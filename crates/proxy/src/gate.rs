@@ -6,7 +6,7 @@
 //! that another party may take for a body, and nothing is forwarded as an upgraded stream before the upgrade.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -72,8 +72,15 @@ pub(crate) struct Gate<S> {
     free: usize,
     /// The client closed its side while bytes were held.
     eof: bool,
+    /// Bytes to the client that wait for more, or for a flush: head and body of a short response leave in one piece.
+    out: Vec<u8>,
+    /// How many of them were written.
+    sent: usize,
     refuse: Arc<dyn Refuse>,
 }
+
+/// How much is collected before it is written.
+const COLLECTED: usize = 2048;
 
 impl<S: IO> Gate<S> {
     pub(crate) fn new(inner: S, refuse: Arc<dyn Refuse>) -> Self {
@@ -84,6 +91,8 @@ impl<S: IO> Gate<S> {
             held: BytesMut::new(),
             free: 0,
             eof: false,
+            out: Vec::new(),
+            sent: 0,
             refuse,
         }
     }
@@ -339,6 +348,24 @@ impl<S: IO> Gate<S> {
         }
     }
 
+    /// Writes what was collected.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.out.len() {
+            let n = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.out[self.sent..]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += n;
+        }
+        self.emptied();
+        Poll::Ready(Ok(()))
+    }
+
+    fn emptied(&mut self) {
+        self.out.clear();
+        self.sent = 0;
+    }
+
     /// The stream is another protocol's once the engine says so.
     fn watch_upgrade(&mut self, written: &[u8]) {
         if self.upgrade && written.starts_with(b"HTTP/1.1 101") {
@@ -375,40 +402,50 @@ impl<S: IO> AsyncWrite for Gate<S> {
         if me.upgrade {
             me.watch_upgrade(buf);
         }
+        if me.out.len() + buf.len() <= COLLECTED {
+            if me.out.capacity() == 0 {
+                me.out.reserve_exact(COLLECTED);
+            }
+            me.out.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        // What waits and what comes go together where the stream can do that.
+        if me.sent < me.out.len() && me.inner.is_write_vectored() {
+            let both = [IoSlice::new(&me.out[me.sent..]), IoSlice::new(buf)];
+            let n = ready!(Pin::new(&mut me.inner).poll_write_vectored(cx, &both))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let waiting = me.out.len() - me.sent;
+            if n > waiting {
+                me.emptied();
+                return Poll::Ready(Ok(n - waiting));
+            }
+            me.sent += n;
+        }
+        ready!(me.poll_out(cx))?;
         Pin::new(&mut me.inner).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let me = self.get_mut();
+        ready!(me.poll_out(cx))?;
+        Pin::new(&mut me.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
         let me = self.get_mut();
-        if me.upgrade
-            && let Some(first) = bufs.iter().find(|b| !b.is_empty())
-        {
-            me.watch_upgrade(first);
-        }
-        Pin::new(&mut me.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        ready!(me.poll_out(cx))?;
+        Pin::new(&mut me.inner).poll_shutdown(cx)
     }
 }
 
 #[async_trait]
 impl<S: IO> Shutdown for Gate<S> {
     async fn shutdown(&mut self) {
-        self.inner.shutdown().await;
+        // A client that is gone takes nothing any more.
+        let _ = tokio::io::AsyncWriteExt::flush(self).await;
+        Shutdown::shutdown(&mut self.inner).await;
     }
 }
 
@@ -614,6 +651,24 @@ mod tests {
         )
         .await;
         assert!(pending(&mut gate).await);
+    }
+
+    #[tokio::test]
+    async fn short_writes_leave_together_and_long_ones_at_once() {
+        let (mut client, mut gate) = gate();
+        gate.write_all(b"head").await.unwrap();
+        gate.write_all(b"body").await.unwrap();
+        let mut got = [0; 8];
+        assert!(futures::poll!(Box::pin(client.read(&mut got))).is_pending());
+        gate.flush().await.unwrap();
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"headbody");
+        gate.write_all(b"head").await.unwrap();
+        let long = vec![b'x'; 10_000];
+        gate.write_all(&long).await.unwrap();
+        let mut got = vec![0; 10_004];
+        client.read_exact(&mut got).await.unwrap();
+        assert!(got.starts_with(b"headx") && got.ends_with(b"x"));
     }
 
     #[tokio::test]

@@ -148,10 +148,19 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
             "no Route matched with those values",
         ));
     };
-    x.route = Some(found.entry);
-    let snapshot = x.snapshot.clone();
+    // Fields apart, so that the route can be looked at while the rest is filled.
+    let Exchange {
+        snapshot,
+        route: matched,
+        target: upstream_target,
+        prefix,
+        facts,
+        trusted,
+        ..
+    } = x;
+    *matched = Some(found.entry);
     let route = &snapshot.routes[found.entry];
-    let forwarded_proto = if x.trusted {
+    let forwarded_proto = if *trusted {
         client
             .headers
             .get(&FORWARDED_PROTO)
@@ -161,12 +170,12 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     };
     match protocol_verdict(
         &route.route,
-        forwarded_proto.unwrap_or(x.facts.scheme),
+        forwarded_proto.unwrap_or(facts.scheme),
         http2,
         content_type,
     ) {
         ProtocolVerdict::Fine => {}
-        verdict => return Some(wrong_protocol(verdict, client, x.trusted)),
+        verdict => return Some(wrong_protocol(verdict, client, *trusted)),
     }
     let Some(service) = &route.service else {
         return Some(Response::error(
@@ -177,9 +186,9 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     let upstream = upstream_path(&route.route, service.service.path.as_deref(), &found, &path);
     let query = &target[raw_path.len()..];
     if upstream.as_bytes() != raw_path {
-        x.target = Some(Bytes::from([upstream.as_bytes(), query].concat()));
+        *upstream_target = Some(Bytes::from([upstream.as_bytes(), query].concat()));
     }
-    x.prefix = forwarded_prefix(&route.route, &found, &path).map(Bytes::copy_from_slice);
+    *prefix = forwarded_prefix(&route.route, &found, &path).map(Bytes::copy_from_slice);
     None
 }
 

@@ -32,26 +32,34 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     if x.pause > Duration::ZERO {
         tokio::time::sleep(std::mem::take(&mut x.pause)).await;
     }
-    let snapshot = x.snapshot.clone();
-    let service = x.route.and_then(|r| snapshot.routes[r].service.as_deref());
-    let Some(service) = service else {
+    let limit = allowance(x);
+    // Fields apart, so that the service can be looked at while the rest is filled.
+    let Exchange {
+        snapshot,
+        route,
+        facts,
+        shared,
+        body_sent,
+        begun,
+        ..
+    } = x;
+    let route = route.map(|r| &*snapshot.routes[r]);
+    let (Some(route), Some(service)) = (route, route.and_then(|r| r.service.as_deref())) else {
         return Error::e_explain(
             ErrorType::InternalError,
             "a request without service was to be proxied",
         );
     };
-    let begun = Instant::now();
-    if x.facts.proxied.is_none() {
-        x.facts.proxied = Some(begun);
-    }
-    let tried: SmallVec<[SocketAddr; 4]> = x.facts.attempts.iter().map(|a| a.target).collect();
+    *begun = Instant::now();
+    facts.proxied.get_or_insert(*begun);
+    let tried: SmallVec<[SocketAddr; 4]> = facts.attempts.iter().map(|a| a.target).collect();
     let target = match service.pool.try_pick(&tried) {
         Some(target) => target,
         None => match service.pool.pick(&tried).await {
             Ok(target) => target,
             Err(e) => {
                 tracing::error!(
-                    request_id = x.facts.request_id(),
+                    request_id = facts.request_id(),
                     host = service.pool.host(),
                     "{e}"
                 );
@@ -59,19 +67,18 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
             }
         },
     };
-    x.body_sent = false;
-    x.facts.attempts.push(Attempt {
+    *body_sent = false;
+    facts.attempts.push(Attempt {
         target,
         started: SystemTime::now(),
         connect: None,
         status: None,
         failure: None,
     });
-    let preserved = x.route().is_some_and(|r| r.route.preserve_host);
     let mut sni = String::new();
     if service.tls {
         let client = session.req_header();
-        sni = if preserved {
+        sni = if route.route.preserve_host {
             split_host_port(authority(client)).0.to_owned()
         } else {
             service.sni.clone()
@@ -85,14 +92,13 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     #[allow(clippy::disallowed_methods)]
     let mut peer = Box::new(HttpPeer::new(target, service.tls, sni));
     peer.group_key = service.group_key;
-    let limit = allowance(x);
     let cap = |t: Duration| Some(limit.map_or(t, |l| l.min(t)));
     let o = &mut peer.options;
     o.connection_timeout = cap(service.connect_timeout);
     o.total_connection_timeout = o.connection_timeout;
     o.read_timeout = cap(service.read_timeout);
     o.write_timeout = cap(service.write_timeout);
-    o.idle_timeout = Some(x.shared.config.upstream_keepalive_idle);
+    o.idle_timeout = Some(shared.config.upstream_keepalive_idle);
     o.verify_cert = service.tls_verify;
     o.verify_hostname = service.tls_verify;
     // What is forwarded of the client's head is decided in one place, `upstream_headers`.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::StatusCode;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -18,7 +20,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use silverback_plugin::{Phases, Response};
 
 use crate::config::Shared;
-use crate::exchange::{Exchange, now};
+use crate::exchange::{Exchange, at};
 use crate::respond::{Origin, handled, respond};
 use crate::{gate, log, request, respond as responses, response_headers, retry, upstream_headers};
 
@@ -58,6 +60,26 @@ impl ProxyHttp for Proxy {
         x: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
         guarded(retry::peer(session, x)).await
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: RawFd,
+        _digest: Option<&Digest>,
+        x: &mut Self::CTX,
+    ) -> Result<()> {
+        let took = if reused {
+            Duration::ZERO
+        } else {
+            x.begun.elapsed()
+        };
+        if let Some(attempt) = x.facts.attempts.last_mut() {
+            attempt.connect = Some(took);
+        }
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -109,7 +131,8 @@ impl ProxyHttp for Proxy {
         }
         guard(|| {
             let status = response.status.as_u16();
-            x.facts.upstream_header = Some(Instant::now());
+            let arrived = Instant::now();
+            x.facts.upstream_header = Some(arrived);
             if retry::interesting(x, status) {
                 let failure = retry::of_response(status, &response.headers);
                 if retry::decide(session, x, failure, Some(&response.headers)) {
@@ -121,7 +144,7 @@ impl ProxyHttp for Proxy {
             if status < 500
                 && let (Some(tries), Some(route)) = (&x.tries, x.route())
             {
-                tries.succeeded(&route.budgets, now());
+                tries.succeeded(&route.budgets, at(arrived));
             }
             Ok(())
         })

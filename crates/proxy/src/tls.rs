@@ -60,6 +60,8 @@ impl Acceptor {
                 .set_certificate_chain_file(&c.chain)
                 .map_err(failed(c))?;
         }
+        // Fewer reads: whole records, and more, at once.
+        builder.set_read_ahead(true);
         builder.check_private_key().map_err(failed(first))?;
         let protocols: &'static [u8] = if http2 {
             b"\x02h2\x08http/1.1"
