@@ -50,12 +50,12 @@ struct Bench {
 }
 
 impl Bench {
-    async fn new() -> anyhow::Result<Self> {
+    async fn new(setup: Setup) -> anyhow::Result<Self> {
         let upstreams = [
             Upstream::named("echo19000").await?,
             Upstream::named("echo19001").await?,
         ];
-        let gateway = Setup::new().tls().start().await?;
+        let gateway = setup.tls().start().await?;
         let ports = [
             upstreams[0].addr().port(),
             upstreams[1].addr().port(),
@@ -127,7 +127,7 @@ impl Bench {
     async fn replay(&self, block: &str) -> anyhow::Result<Score> {
         let ports = [self.plain.addr().port(), self.tls.addr().port()];
         let (mut map, mut score) = (Map::default(), Score::default());
-        for exchange in lines(&format!("proxy/{block}.jsonl"), |t| self.localised(t))? {
+        for exchange in lines(&format!("{block}.jsonl"), |t| self.localised(t))? {
             if exchange.get("reset").is_some() {
                 self.wipe().await?;
                 continue;
@@ -288,25 +288,30 @@ fn levelled(text: &str) -> String {
 
 #[tokio::test]
 async fn without_any_route_as_kong() -> Outcome {
-    Bench::new()
-        .await?
-        .replay("A-no-config")
-        .await?
-        .demand(95.0, 0);
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/A-no-config").await?.demand(95.0, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn one_service_behind_one_route_as_kong() -> Outcome {
-    Bench::new().await?.replay("B-basic").await?.demand(95.0, 0);
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/B-basic").await?.demand(95.0, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn routing_as_kong() -> Outcome {
-    Bench::new()
-        .await?
-        .replay("C-routing")
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/C-routing").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_routing_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench
+        .replay("proxy-extra/C2-routing")
         .await?
         .demand(95.0, 0);
     Ok(())
@@ -314,39 +319,81 @@ async fn routing_as_kong() -> Outcome {
 
 #[tokio::test]
 async fn path_handling_as_kong() -> Outcome {
-    Bench::new()
-        .await?
-        .replay("D-path-handling")
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/D-path-handling").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn errors_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/F-errors").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn response_headers_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench
+        .replay("proxy-extra/B2-response-headers")
         .await?
         .demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn debug_headers_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new().set("allow_debug_header", "on")).await?;
+    bench.replay("proxy-extra/Q-debug").await?.demand(95.0, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn key_auth_as_kong() -> Outcome {
-    Bench::new()
-        .await?
-        .replay("G-key-auth")
-        .await?
-        .demand(95.0, 0);
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/G-key-auth").await?.demand(95.0, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn rate_limiting_as_kong() -> Outcome {
-    Bench::new()
-        .await?
-        .replay("H-rate-limiting")
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/H-rate-limiting").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn precedence_of_plugins_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/P-precedence").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn traditional_routing_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new().set("router_flavor", "traditional")).await?;
+    bench
+        .replay("proxy-traditional/C-routing")
         .await?
         .demand(95.0, 0);
     Ok(())
 }
 
 #[tokio::test]
-async fn precedence_of_plugins_as_kong() -> Outcome {
-    Bench::new()
+async fn more_traditional_routing_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new().set("router_flavor", "traditional")).await?;
+    bench
+        .replay("proxy-traditional/C2-routing")
         .await?
-        .replay("P-precedence")
+        .demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn traditional_path_handling_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new().set("router_flavor", "traditional")).await?;
+    bench
+        .replay("proxy-traditional/D-path-handling")
         .await?
         .demand(95.0, 0);
     Ok(())

@@ -434,6 +434,10 @@ async fn next_request(
 ) -> std::io::Result<Option<Request>> {
     let mut told_to_continue = false;
     loop {
+        // A TLS handshake, say, would never become a request.
+        if received.first().is_some_and(|byte| !byte.is_ascii_graphic()) {
+            return Ok(None);
+        }
         match h1::request(received) {
             Parsed::Complete(request, length) => {
                 received.drain(..length);
