@@ -20,7 +20,7 @@ use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::framing::{Chunks, Framing, Refusal, Seen, Verdict, judge};
@@ -366,6 +366,18 @@ impl<S: IO> Gate<S> {
         self.sent = 0;
     }
 
+    /// Reads what the client still sends, up to a point.
+    async fn drain(&mut self) {
+        let mut scratch = [0; 4096];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match self.inner.read(&mut scratch).await {
+                Ok(n) if n > 0 => left = left.saturating_sub(n),
+                _ => return,
+            }
+        }
+    }
+
     /// The stream is another protocol's once the engine says so.
     fn watch_upgrade(&mut self, written: &[u8]) {
         if self.upgrade && written.starts_with(b"HTTP/1.1 101") {
@@ -444,8 +456,13 @@ impl<S: IO> AsyncWrite for Gate<S> {
 impl<S: IO> Shutdown for Gate<S> {
     async fn shutdown(&mut self) {
         // A client that is gone takes nothing any more.
-        let _ = tokio::io::AsyncWriteExt::flush(self).await;
+        let _ = AsyncWriteExt::flush(self).await;
         Shutdown::shutdown(&mut self.inner).await;
+        if matches!(self.state, State::Length(_) | State::Chunked(_)) {
+            // The client is still sending. Closing at once would reset the connection, and the reset may overtake
+            // the answer.
+            let _ = tokio::time::timeout(LINGER, self.drain()).await;
+        }
     }
 }
 
@@ -501,7 +518,7 @@ impl<S: fmt::Debug> fmt::Debug for Gate<S> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{DuplexStream, duplex};
 
     struct Texts;
     impl Refuse for Texts {

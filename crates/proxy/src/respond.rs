@@ -1,9 +1,9 @@
 //! The gateway's own responses. Every one of them goes through [`respond`], so that plugins see them as they see the upstream's.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::Result;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use silverback_plugin::{Body, BodyCtx, Phases, Response, ResponseCtx};
 
@@ -49,7 +49,16 @@ fn prepare(
     for (key, value) in response.headers {
         head.append_header(key.wire().clone(), value)?;
     }
+    let grpc = is_grpc(client);
     let (content_type, body) = match response.body {
+        // gRPC has no bodies for errors: they travel in what would be the trailers.
+        Body::Error(text) if grpc => {
+            if let Ok(message) = HeaderValue::from_str(&text) {
+                head.insert_header("grpc-message", message)?;
+            }
+            let content_type = HeaderValue::from_static("application/grpc");
+            (Some(content_type), Bytes::new())
+        }
         Body::Empty => (None, Bytes::new()),
         Body::Bytes {
             content_type,
@@ -72,6 +81,14 @@ fn prepare(
         && !head.headers.contains_key(header::CONTENT_TYPE)
     {
         head.insert_header(header::CONTENT_TYPE, t)?;
+    }
+    if grpc && !head.headers.contains_key("grpc-status") {
+        let status = grpc_status(response.status.as_u16());
+        head.insert_header("grpc-status", number(status))?;
+        if !head.headers.contains_key("grpc-message") {
+            let message = HeaderValue::from_static(GRPC_MESSAGES[usize::from(status)]);
+            head.insert_header("grpc-message", message)?;
+        }
     }
     x.facts.local_response = true;
     let mut body = Some(body);
@@ -102,6 +119,55 @@ fn prepare(
     };
     Ok((head, body))
 }
+
+/// Whether the client speaks gRPC.
+fn is_grpc(client: &RequestHeader) -> bool {
+    client.version == Version::HTTP_2
+        && client
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The gRPC status for one of HTTP, which stays as it is (`kong/pdk/response.lua`).
+fn grpc_status(status: u16) -> u8 {
+    match status {
+        200..=299 => 0,
+        401 => 16,
+        403 => 7,
+        404 => 5,
+        409 => 6,
+        429 => 8,
+        499 => 1,
+        501 => 12,
+        503 => 14,
+        504 => 4,
+        400..=499 => 3,
+        500..=599 => 13,
+        _ => 2,
+    }
+}
+
+/// Names of the gRPC statuses, by number.
+const GRPC_MESSAGES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
 
 /// Runs the plugins' `header_filter`.
 pub(crate) fn header_filter(session: &Session, x: &mut Exchange, head: &mut ResponseHeader) {
@@ -189,4 +255,27 @@ pub(crate) fn redirect(status: StatusCode, location: HeaderValue) -> Response {
         body,
     }
     .header(crate::names::location(), location)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_statuses_become_grpcs() {
+        for (http, grpc) in [
+            (200, "OK"),
+            (401, "Unauthenticated"),
+            (404, "NotFound"),
+            (418, "InvalidArgument"),
+            (502, "Internal"),
+            (302, "Unknown"),
+        ] {
+            assert_eq!(
+                GRPC_MESSAGES[usize::from(grpc_status(http))],
+                grpc,
+                "{http}"
+            );
+        }
+    }
 }

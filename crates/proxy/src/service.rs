@@ -260,6 +260,10 @@ impl ProxyHttp for Proxy {
                 "the client did not take the error response: {e}"
             );
         }
+        if !session.is_http2() {
+            // Lets a client that is still sending see the answer.
+            session.as_downstream_mut().shutdown().await;
+        }
         FailToProxy {
             error_code,
             can_reuse_downstream: false,

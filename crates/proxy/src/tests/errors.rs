@@ -180,3 +180,22 @@ async fn names_that_do_not_resolve_get_503() {
         (503, "name resolution failed")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_still_sending_sees_the_refusal() {
+    let up = Upstream::start().await.unwrap();
+    let config = ProxyConfig {
+        client_max_body_size: 10,
+        ..ProxyConfig::default()
+    };
+    let rig = serve(
+        vec![
+            service(1, up.addr(), json!({})),
+            route(2, "/", 1, json!({})),
+        ],
+        config,
+    );
+    for _ in 0..5 {
+        assert_eq!(rig.post("/", "", &vec![b'x'; 900_000]).await.status, 413);
+    }
+}
