@@ -1,3 +1,1 @@
-//! The Admin API.
-
-mod smoke;
+//! In progress.

@@ -173,6 +173,13 @@ pub(crate) fn reframe(resp: &mut ResponseHeader, client: &RequestHeader) -> Resu
     Ok(())
 }
 
+/// Clients of HTTP/1.0 know no chunks (RFC 9112, section 6.1): for them a body without a length ends with the connection, which
+/// must then be closed: `true`.
+pub(crate) fn unchunk(resp: &mut ResponseHeader, client: &RequestHeader) -> bool {
+    let old = client.version < Version::HTTP_11;
+    old && resp.remove_header(&header::TRANSFER_ENCODING).is_some()
+}
+
 /// A response's head as plugins see it.
 pub(crate) struct HeadView<'a>(pub(crate) &'a mut ResponseHeader);
 
@@ -203,6 +210,30 @@ impl ResponseHead for HeadView<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_of_http_1_0_gets_no_chunks() {
+        let chunked = || {
+            let mut resp = ResponseHeader::build(200, None).unwrap();
+            resp.insert_header(header::TRANSFER_ENCODING, "chunked")
+                .unwrap();
+            resp
+        };
+        let mut client = RequestHeader::build("GET", b"/", None).unwrap();
+        for (version, expected) in [
+            (Version::HTTP_10, true),
+            (Version::HTTP_11, false),
+            (Version::HTTP_2, false),
+        ] {
+            client.set_version(version);
+            let mut resp = chunked();
+            assert_eq!(unchunk(&mut resp, &client), expected, "{version:?}");
+            assert_eq!(
+                !resp.headers.contains_key(header::TRANSFER_ENCODING),
+                expected
+            );
+        }
+    }
 
     #[test]
     fn the_upstreams_hop_by_hop_headers_end_here() {

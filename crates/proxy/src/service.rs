@@ -165,6 +165,9 @@ impl ProxyHttp for Proxy {
                 responses::header_filter(session, x, response);
                 response_headers::reframe(response, session.req_header())?;
             }
+            if response_headers::unchunk(response, session.req_header()) {
+                session.set_keepalive(None);
+            }
             response_headers::proxied(response, session.req_header(), x)
         })
     }

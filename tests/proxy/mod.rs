@@ -1,0 +1,10 @@
+//! Traffic: messages of every shape in both directions, timeouts, TLS, HTTP/2, WebSocket, stopping.
+
+mod bodies;
+mod connections;
+mod headers;
+mod malformed;
+mod stopping;
+mod timeouts;
+mod tls;
+mod websocket;
