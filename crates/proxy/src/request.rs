@@ -57,13 +57,14 @@ pub(crate) async fn handle(session: &mut Session, x: &mut Exchange) -> Result<bo
             .is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"))
         && !session.is_body_done()
     {
-        session.write_continue_response().await?;
+        Box::pin(session.write_continue_response()).await?;
     }
     Ok(false)
 }
 
 async fn answer(session: &mut Session, x: &mut Exchange, response: Response) -> Result<bool> {
-    respond(session, x, response, Origin::Gateway).await?;
+    // Rare next to requests that go upstream, whose future stays small without this one in it.
+    Box::pin(respond(session, x, response, Origin::Gateway)).await?;
     Ok(true)
 }
 
@@ -257,21 +258,10 @@ async fn phase(session: &mut Session, x: &mut Exchange, rewrite: bool) -> Option
         let client = session.req_header();
         run(client, client.raw_path(), x, &mut NoBody, rewrite).await
     } else {
-        // The body is read through the session, so the head cannot be borrowed from it meanwhile.
-        let parts = session.req_header().as_owned_parts();
-        let target = session.req_header().raw_path().to_vec();
-        let mut body = Body::new(session);
-        let outcome = Box::pin(run(&parts, &target, x, &mut body, rewrite)).await;
-        match (body.finish().await, &outcome) {
-            (Left::Intact, _) => {}
-            (Left::Preset(body), _) => _ = x.edits.body.get_or_insert(body),
-            (Left::Lost, Outcome::Next) => {
-                session.set_keepalive(None);
-                return Some(handled(session, x, 413));
-            }
-            (Left::Lost, _) => session.set_keepalive(None),
+        match Box::pin(phase_with_body(session, x, rewrite)).await {
+            Ok(outcome) => outcome,
+            Err(refusal) => return Some(*refusal),
         }
-        outcome
     };
     match outcome {
         Outcome::Next => None,
@@ -281,6 +271,29 @@ async fn phase(session: &mut Session, x: &mut Exchange, rewrite: bool) -> Option
             Some(unexpected())
         }
     }
+}
+
+/// The same for a request with a body. `Err` when a plugin read more of it than can be kept.
+async fn phase_with_body(
+    session: &mut Session,
+    x: &mut Exchange,
+    rewrite: bool,
+) -> std::result::Result<Outcome, Box<Response>> {
+    // The body is read through the session, so the head cannot be borrowed from it meanwhile.
+    let parts = session.req_header().as_owned_parts();
+    let target = session.req_header().raw_path().to_vec();
+    let mut body = Body::new(session);
+    let outcome = run(&parts, &target, x, &mut body, rewrite).await;
+    match (body.finish().await, &outcome) {
+        (Left::Intact, _) => {}
+        (Left::Preset(body), _) => _ = x.edits.body.get_or_insert(body),
+        (Left::Lost, Outcome::Next) => {
+            session.set_keepalive(None);
+            return Err(Box::new(handled(session, x, 413)));
+        }
+        (Left::Lost, _) => session.set_keepalive(None),
+    }
+    Ok(outcome)
 }
 
 /// The answer when something broke that should not have.

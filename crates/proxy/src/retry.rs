@@ -30,7 +30,8 @@ pub(crate) const REJECTED: ErrorType = ErrorType::Custom("RetriedStatus");
 /// Chooses where the next attempt goes, after the pause before it.
 pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<HttpPeer>> {
     if x.pause > Duration::ZERO {
-        tokio::time::sleep(std::mem::take(&mut x.pause)).await;
+        // Boxed, as all that is rare: the future of every request is made on the heap, and small ones cost less.
+        Box::pin(tokio::time::sleep(std::mem::take(&mut x.pause))).await;
     }
     let limit = allowance(x);
     // Fields apart, so that the service can be looked at while the rest is filled.
@@ -55,7 +56,7 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     let tried: SmallVec<[SocketAddr; 4]> = facts.attempts.iter().map(|a| a.target).collect();
     let target = match service.pool.try_pick(&tried) {
         Some(target) => target,
-        None => match service.pool.pick(&tried).await {
+        None => match Box::pin(service.pool.pick(&tried)).await {
             Ok(target) => target,
             Err(e) => {
                 tracing::error!(

@@ -18,31 +18,25 @@ use silverback_router::{split_host_port, strip_query};
 use crate::exchange::{Exchange, authority};
 use crate::names::*;
 
-/// Turns a copy of the client's head into the one that goes upstream. `client` is the original.
+/// How many headers are added at most, `X-Forwarded-Prefix` and the attempt's number aside.
+const ADDED: usize = 12;
+
+/// Puts the head that goes upstream in place of the copy of the client's that Pingora made. `client` is the original.
+///
+/// The head is made afresh, in the order in which Kong sends it, because a copy has no room for more: each of its two maps would
+/// be moved several times while it grows.
 pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchange) -> Result<()> {
     let (Some(route), Some(service)) = (x.route(), x.service()) else {
         return Ok(());
     };
-    strip_hop_by_hop(req, client)?;
+    let target = x.target.as_deref().unwrap_or_else(|| client.raw_path());
+    let mut out = RequestHeader::build(req.method.clone(), target, Some(req.headers.len() + ADDED))?;
+    out.set_version(req.version);
+    out.set_send_end_stream(req.send_end_stream().unwrap_or(true));
 
-    // From HTTP/2 the URI holds an authority, which is not what Host says upstream.
-    match &x.target {
-        Some(target) => req.set_raw_path(target)?,
-        None if client.version == Version::HTTP_2 => req.set_raw_path(client.raw_path())?,
-        None => {}
+    if wants_trailers(client) {
+        out.append_header(W_TE, TRAILERS)?;
     }
-    let host = authority(client);
-    let host_value = if route.route.preserve_host && !host.is_empty() {
-        match client.headers.get(header::HOST) {
-            Some(v) => v.clone(),
-            None => value(host.as_bytes())?,
-        }
-    } else {
-        service.host_header.clone()
-    };
-    req.insert_header(W_HOST, host_value)?;
-    forwarded(req, client, x, host)?;
-
     let via = match client.version {
         Version::HTTP_2 => VIA_2,
         Version::HTTP_10 => VIA_0,
@@ -52,23 +46,97 @@ pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchang
         Some(before) => joined(before, &via)?,
         None => via,
     };
-    req.insert_header(W_VIA, via)?;
+    out.append_header(W_VIA, via)?;
+    let host = authority(client);
+    let host_value = if route.route.preserve_host && !host.is_empty() {
+        match client.headers.get(header::HOST) {
+            Some(v) => v.clone(),
+            None => value(host.as_bytes())?,
+        }
+    } else {
+        service.host_header.clone()
+    };
+    out.append_header(W_HOST, host_value)?;
+    if wants_websocket(client) {
+        out.append_header(W_UPGRADE, WEBSOCKET)?;
+        out.append_header(W_CONNECTION, UPGRADE)?;
+    } else {
+        out.append_header(W_CONNECTION, KEEP_ALIVE)?;
+    }
+    forwarded(&mut out, client, x, host)?;
     if x.shared.config.upstream_request_id {
-        req.insert_header(W_REQUEST_ID, value(&x.facts.request_id)?)?;
+        out.append_header(W_REQUEST_ID, value(&x.facts.request_id)?)?;
     }
     if let Some(tries) = &x.tries
         && tries.number() > 1
     {
-        req.insert_header(W_RETRY_ATTEMPT, number(tries.number()))?;
-    } else if client.headers.contains_key(&RETRY_ATTEMPT) {
-        req.remove_header(&RETRY_ATTEMPT);
+        out.append_header(W_RETRY_ATTEMPT, number(tries.number()))?;
     }
-    apply(req, &x.edits)
+    copy_kept(&mut out, req, client, x)?;
+    apply(&mut out, &x.edits)?;
+    *req = out;
+    Ok(())
+}
+
+/// The client's own headers, without those that concern its connection alone and those that were set anew.
+fn copy_kept(
+    out: &mut RequestHeader,
+    req: &RequestHeader,
+    client: &RequestHeader,
+    x: &Exchange,
+) -> Result<()> {
+    let named = client.headers.get(header::CONNECTION).filter(|named| {
+        !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade" | b"Upgrade")
+    });
+    let stays = |name: &HeaderName| match name.as_str() {
+        "host" | "connection" | "via" | "te" | "upgrade" | "expect" | "keep-alive" | "proxy"
+        | "proxy-connection" | "http2-settings" | "x-forwarded-for" | "x-forwarded-proto"
+        | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-path" | "x-forwarded-prefix"
+        | "x-real-ip" | "x-retry-attempt" => false,
+        "x-kong-request-id" => !x.shared.config.upstream_request_id,
+        // Framing is not the client's to strike out.
+        "content-length" | "transfer-encoding" => true,
+        _ => named.is_none() || !named_in_connection(client, name),
+    };
+    if req.has_case() {
+        for ((name, value), (case, _)) in req.headers.iter().zip(req.case_header_iter()) {
+            if stays(name) {
+                out.append_header(case.clone(), value.clone())?;
+            }
+        }
+    } else {
+        for (name, value) in &req.headers {
+            if stays(name) {
+                out.append_header(name, value.clone())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether `Connection` says that a header concerns this connection alone.
+fn named_in_connection(client: &RequestHeader, name: &HeaderName) -> bool {
+    let lists = client.headers.get_all(header::CONNECTION).iter();
+    let mut tokens = lists.flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    tokens.any(|t| t.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+fn wants_trailers(client: &RequestHeader) -> bool {
+    let te = client.headers.get(header::TE);
+    te.is_some_and(|te| te.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii() == b"trailers"))
+}
+
+fn wants_websocket(client: &RequestHeader) -> bool {
+    client.version != Version::HTTP_2
+        && client
+            .headers
+            .get(header::UPGRADE)
+            .is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// `X-Forwarded-*` and `X-Real-IP`. A trusted proxy's own are kept, save for the list of addresses, which grows.
 fn forwarded(
-    req: &mut RequestHeader,
+    out: &mut RequestHeader,
     client: &RequestHeader,
     x: &Exchange,
     authority: &str,
@@ -84,38 +152,35 @@ fn forwarded(
         Some(before) => joined(before, &address(x.facts.peer.ip())?)?,
         None => address(x.facts.client_ip)?,
     };
-    req.insert_header(W_FORWARDED_FOR, list)?;
+    out.append_header(W_FORWARDED_FOR, list)?;
     let proto = match believed(&FORWARDED_PROTO) {
         Some(v) => v.clone(),
         None if x.facts.scheme == "https" => HTTPS,
         None => HTTP,
     };
-    req.insert_header(W_FORWARDED_PROTO, proto)?;
+    out.append_header(W_FORWARDED_PROTO, proto)?;
     let host = match believed(&FORWARDED_HOST) {
         Some(v) => v.clone(),
         None => host_value(client, authority)?,
     };
-    req.insert_header(W_FORWARDED_HOST, host)?;
+    out.append_header(W_FORWARDED_HOST, host)?;
     let port = match believed(&FORWARDED_PORT) {
         Some(v) => v.clone(),
         None => port_value(x.facts.port),
     };
-    req.insert_header(W_FORWARDED_PORT, port)?;
+    out.append_header(W_FORWARDED_PORT, port)?;
     let path = match believed(&FORWARDED_PATH) {
         Some(v) => v.clone(),
         None => value(strip_query(client.raw_path()))?,
     };
-    req.insert_header(W_FORWARDED_PATH, path)?;
+    out.append_header(W_FORWARDED_PATH, path)?;
     match (believed(&FORWARDED_PREFIX), &x.prefix) {
-        (Some(_), _) => {}
-        (None, Some(prefix)) => req.insert_header(W_FORWARDED_PREFIX, value(prefix)?)?,
-        (None, None) => {
-            if client.headers.contains_key(&FORWARDED_PREFIX) {
-                req.remove_header(&FORWARDED_PREFIX);
-            }
-        }
+        (Some(kept), _) => _ = out.append_header(W_FORWARDED_PREFIX, kept.clone())?,
+        (None, Some(prefix)) => _ = out.append_header(W_FORWARDED_PREFIX, value(prefix)?)?,
+        (None, None) => {}
     }
-    req.insert_header(W_REAL_IP, address(x.facts.client_ip)?)
+    out.append_header(W_REAL_IP, address(x.facts.client_ip)?)?;
+    Ok(())
 }
 
 /// nginx's `$host`: in lower case, without port and final dot; the server's name for clients that name none.
@@ -138,61 +203,6 @@ fn host_value(client: &RequestHeader, authority: &str) -> Result<HeaderValue> {
         // Shared rather than copied when it is the same text.
         Some(v) if v.len() == host.len() && matches!(host, Cow::Borrowed(_)) => Ok(v.clone()),
         _ => value(host.as_bytes()),
-    }
-}
-
-/// Takes away what concerns the client's connection alone.
-fn strip_hop_by_hop(req: &mut RequestHeader, client: &RequestHeader) -> Result<()> {
-    if let Some(named) = client.headers.get(header::CONNECTION)
-        && !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade")
-    {
-        let values = client.headers.get_all(header::CONNECTION).iter();
-        for token in values.flat_map(|v| v.as_bytes().split(|b| *b == b',')) {
-            // Framing and the authority are not the client's to strike out.
-            if let Ok(name) = HeaderName::from_bytes(token.trim_ascii())
-                && !matches!(
-                    name,
-                    header::CONTENT_LENGTH
-                        | header::TRANSFER_ENCODING
-                        | header::HOST
-                        | header::UPGRADE
-                        | header::TE
-                )
-            {
-                req.remove_header(&name);
-            }
-        }
-    }
-    let websocket = client.version != Version::HTTP_2
-        && client
-            .headers
-            .get(header::UPGRADE)
-            .is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    for name in HOP_BY_HOP {
-        if client.headers.contains_key(name) {
-            req.remove_header(name);
-        }
-    }
-    if let Some(te) = client.headers.get(header::TE) {
-        let wanted = te
-            .as_bytes()
-            .split(|b| *b == b',')
-            .any(|t| t.trim_ascii() == b"trailers");
-        if wanted {
-            req.insert_header(W_TE, TRAILERS)?
-        } else {
-            _ = req.remove_header(&header::TE)
-        }
-    }
-    // The gateway has already said that it goes on.
-    if client.headers.contains_key(header::EXPECT) {
-        req.remove_header(&header::EXPECT);
-    }
-    if websocket {
-        req.insert_header(W_UPGRADE, WEBSOCKET)?;
-        req.insert_header(W_CONNECTION, UPGRADE)
-    } else {
-        req.insert_header(W_CONNECTION, KEEP_ALIVE)
     }
 }
 
