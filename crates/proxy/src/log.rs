@@ -1,6 +1,5 @@
 //! The end of a request: its log line, its metrics, the plugins' `log`. Exactly once per request.
 
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Version, header};
@@ -90,11 +89,6 @@ fn access(session: &Session, x: &Exchange) {
     let f = &x.facts;
     let get = |name| client.headers.get(name).map(HeaderValue::as_bytes);
     let route = x.route();
-    let mut upstream = String::new();
-    if let Some(last) = f.attempts.last() {
-        // A String takes anything.
-        let _ = write!(upstream, "{}", last.target);
-    }
     let (mut route_id, mut service_id) = ([0; 36], [0; 36]);
     let record = AccessRecord {
         remote_addr: Some(f.client_ip),
@@ -121,7 +115,7 @@ fn access(session: &Session, x: &Exchange) {
             None => s.info.id.as_hyphenated().encode_lower(&mut service_id),
         }),
         consumer: f.consumer.as_ref().and_then(|c| c.username.as_deref()),
-        upstream: f.attempts.last().map(|_| upstream.as_str()),
+        upstream: f.attempts.last().map(|a| a.target),
         attempts: u32::try_from(f.attempts.len()).unwrap_or(u32::MAX),
         request_us: micros(f.started.elapsed()),
         upstream_us: waiting(x).map(micros),

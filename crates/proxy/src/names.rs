@@ -1,7 +1,7 @@
 //! Header names and values that are used for every request, made once.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use silverback_plugin::HeaderKey;
 
 /// Name and version in `Server` and `Via`.
@@ -64,8 +64,6 @@ names! {
     FORWARDED_PREFIX = "x-forwarded-prefix";
     H_KEEP_ALIVE = "keep-alive";
     PROXY_CONNECTION = "proxy-connection";
-    PROXY = "proxy";
-    HTTP2_SETTINGS = "http2-settings";
     IDEMPOTENCY_KEY = "idempotency-key";
     KONG_DEBUG = "kong-debug";
     RETRY_ATTEMPT = "x-retry-attempt";
@@ -106,12 +104,3 @@ static SMALL: [HeaderValue; 10] = {
         of("9"),
     ]
 };
-
-/// Headers that concern one connection only, beside those named by `Connection`.
-pub(crate) static HOP_BY_HOP: [&HeaderName; 5] = [
-    &header::UPGRADE,
-    &H_KEEP_ALIVE,
-    &PROXY_CONNECTION,
-    &PROXY,
-    &HTTP2_SETTINGS,
-];

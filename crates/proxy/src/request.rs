@@ -78,6 +78,7 @@ fn meet(session: &Session, x: &mut Exchange) {
     }
     if let Some(local) = inet(session.server_addr()) {
         x.facts.port = local.port();
+        x.facts.server = Some(local.ip().to_canonical());
     }
     if session.digest().is_some_and(|d| d.ssl_digest.is_some()) {
         x.facts.scheme = "https";

@@ -72,7 +72,7 @@ pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchang
     {
         out.append_header(W_RETRY_ATTEMPT, number(tries.number()))?;
     }
-    copy_kept(&mut out, req, client, x)?;
+    copy_kept(&mut out, req, client, x.shared.config.upstream_request_id)?;
     apply(&mut out, &x.edits)?;
     *req = out;
     Ok(())
@@ -83,7 +83,7 @@ fn copy_kept(
     out: &mut RequestHeader,
     req: &RequestHeader,
     client: &RequestHeader,
-    x: &Exchange,
+    own_request_id: bool,
 ) -> Result<()> {
     let named = client.headers.get(header::CONNECTION).filter(|named| {
         !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade" | b"Upgrade")
@@ -93,7 +93,7 @@ fn copy_kept(
         | "proxy-connection" | "http2-settings" | "x-forwarded-for" | "x-forwarded-proto"
         | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-path" | "x-forwarded-prefix"
         | "x-real-ip" | "x-retry-attempt" => false,
-        "x-kong-request-id" => !x.shared.config.upstream_request_id,
+        "x-kong-request-id" => !own_request_id,
         // Framing is not the client's to strike out.
         "content-length" | "transfer-encoding" => true,
         _ => named.is_none() || !named_in_connection(client, name),
@@ -312,65 +312,61 @@ mod tests {
         assert_eq!(plain_host(""), "kong");
     }
 
-    fn stripped(headers: &[(&'static str, &'static str)]) -> Vec<String> {
+    fn kept(headers: &[(&'static str, &'static str)]) -> Vec<String> {
         let mut client = RequestHeader::build("GET", b"/", None).unwrap();
-        client.set_version(Version::HTTP_11);
         for (k, v) in headers {
             client.append_header(*k, *v).unwrap();
         }
-        let mut req = client.clone();
-        strip_hop_by_hop(&mut req, &client).unwrap();
-        let mut left: Vec<_> = req
-            .headers
-            .iter()
-            .map(|(k, v)| format!("{k}: {}", v.to_str().unwrap()))
-            .collect();
-        left.sort();
-        left
+        let mut out = RequestHeader::build("GET", b"/", None).unwrap();
+        copy_kept(&mut out, &client, &client, true).unwrap();
+        let line = |(k, v): (_, &HeaderValue)| format!("{}: {}", case(k), v.to_str().unwrap());
+        out.case_header_iter().map(line).collect()
+    }
+
+    fn case(name: &(impl Clone + pingora_http::IntoCaseHeaderName)) -> String {
+        let name = name.clone().into_case_header_name();
+        String::from_utf8(name.as_slice().to_vec()).unwrap()
     }
 
     #[test]
-    fn headers_of_the_connection_stay_behind() {
-        let got = stripped(&[
+    fn headers_of_the_connection_stay_behind_and_others_keep_their_spelling() {
+        let got = kept(&[
             ("Connection", "close, X-Foo"),
             ("X-Foo", "1"),
             ("Keep-Alive", "timeout=5"),
             ("Proxy-Connection", "keep-alive"),
-            ("Proxy-Authorization", "Basic x"),
+            ("Proxy-AUTHORIZATION", "Basic x"),
             ("TE", "trailers, deflate"),
             ("Expect", "100-continue"),
             ("Upgrade", "h2c"),
+            ("X-Many", "1"),
+            ("x-many", "2"),
+            ("X-Kong-Request-Id", "spoofed"),
         ]);
-        assert_eq!(
-            got,
-            [
-                "connection: keep-alive",
-                "proxy-authorization: Basic x",
-                "te: trailers"
-            ]
-        );
-        assert_eq!(stripped(&[("TE", "gzip")]), ["connection: keep-alive"]);
+        assert_eq!(got, ["Proxy-AUTHORIZATION: Basic x", "X-Many: 1", "x-many: 2"]);
     }
 
     #[test]
     fn framing_cannot_be_struck_out_by_connection() {
-        let got = stripped(&[
+        let got = kept(&[
             ("Connection", "content-length, transfer-encoding, host"),
             ("Content-Length", "1"),
-            ("Host", "h"),
         ]);
-        assert_eq!(
-            got,
-            ["connection: keep-alive", "content-length: 1", "host: h"]
-        );
+        assert_eq!(got, ["Content-Length: 1"]);
     }
 
     #[test]
-    fn websocket_upgrades_go_through() {
-        assert_eq!(
-            stripped(&[("Upgrade", "WebSocket")]),
-            ["connection: keep-alive, Upgrade", "upgrade: websocket"]
-        );
+    fn trailers_and_websockets_are_asked_for_as_the_client_did() {
+        let client = |name: &'static str, value: &'static str| {
+            let mut c = RequestHeader::build("GET", b"/", None).unwrap();
+            c.set_version(Version::HTTP_11);
+            c.append_header(name, value).unwrap();
+            c
+        };
+        assert!(wants_trailers(&client("TE", "deflate, trailers")));
+        assert!(!wants_trailers(&client("TE", "gzip")));
+        assert!(wants_websocket(&client("Upgrade", "WebSocket")));
+        assert!(!wants_websocket(&client("Upgrade", "h2c")));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A request as the access log sees it, and its two renderings.
 
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use super::LogFormat;
@@ -40,8 +40,8 @@ pub struct AccessRecord<'a> {
     pub service: Option<&'a str>,
     /// Name or id of the consumer (JSON only).
     pub consumer: Option<&'a str>,
-    /// `ip:port` of the upstream that answered (JSON only).
-    pub upstream: Option<&'a str>,
+    /// The upstream that answered (JSON only).
+    pub upstream: Option<SocketAddr>,
     /// How often the request was sent to an upstream; 0 when the gateway answered itself (JSON only).
     pub attempts: u32,
     /// Microseconds from the first byte of the request to the last of the response (JSON only).
@@ -110,7 +110,7 @@ impl AccessRecord<'_> {
         push_text(out, "service", self.service.map(str::as_bytes));
         push_text(out, "route", self.route.map(str::as_bytes));
         push_text(out, "consumer", self.consumer.map(str::as_bytes));
-        push_text(out, "upstream", self.upstream.map(str::as_bytes));
+        push_text(out, "upstream", self.upstream.map(|a| a.to_string()).as_deref().map(str::as_bytes));
         push_number(out, "attempts", u64::from(self.attempts));
         push_millis(out, "request_ms", Some(self.request_us));
         push_millis(out, "upstream_ms", self.upstream_us);
@@ -202,7 +202,7 @@ mod tests {
             route: Some("r"),
             service: Some("s"),
             consumer: Some("alice"),
-            upstream: Some("10.0.0.1:80"),
+            upstream: Some(SocketAddr::from(([10, 0, 0, 1], 80))),
             attempts: 2,
             request_us: 12_034,
             upstream_us: Some(9_000),
