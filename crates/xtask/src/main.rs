@@ -10,6 +10,8 @@ mod repo;
 mod test;
 mod walls;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Silverback's workshop.
@@ -36,11 +38,19 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Docs { check } => docs::run(check),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // For whoever typed the command: what went wrong, not where in our code it was noticed.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -76,6 +76,9 @@ pub(crate) struct Args {
     /// How many changes are watched.
     #[arg(long, default_value_t = 100)]
     changes: usize,
+    /// Measure this gateway instead of building one.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
     /// Where the figures go; bench.json in the target folder unless told.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -87,16 +90,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.rounds == 0 || args.seconds == 0 {
         bail!("at least one round of one second");
     }
-    let wants_gateway = SUBJECTS[3..]
-        .iter()
-        .chain(&OTHERS)
-        .any(|name| args.wants(name));
-    let packages: &[&str] = if wants_gateway {
-        &["silverback", "bare-proxy"]
-    } else {
-        &["bare-proxy"]
+    let mut binaries = Binaries {
+        gateway: args.binary.clone(),
+        bare: repo::build(&["bare-proxy"], true)?.join("bare-proxy"),
     };
-    let binaries = repo::build(packages, true)?;
+    if args.binary.is_none() && SUBJECTS[3..].iter().chain(&OTHERS).any(|n| args.wants(n)) {
+        binaries.gateway = Some(repo::build(&["silverback"], true)?.join("silverback"));
+    }
 
     process::sweep_stale(PREFIX);
     let folder = Folder(process::temporary(PREFIX));
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         folder: &folder.0,
         upstream: &upstream,
         gateways: Gateways {
-            binary: binaries.join("silverback"),
+            binary: binaries.gateway.clone().unwrap_or_default(),
             folder: &folder.0,
             cluster: &cluster,
             threads,
@@ -142,6 +142,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The programs of ours.
+struct Binaries {
+    /// None when no gateway is measured.
+    gateway: Option<PathBuf>,
+    bare: PathBuf,
+}
+
 /// A folder that goes with the run.
 struct Folder(PathBuf);
 
@@ -160,7 +167,7 @@ impl Args {
 struct Bench<'a> {
     args: &'a Args,
     threads: usize,
-    binaries: &'a Path,
+    binaries: &'a Binaries,
     folder: &'a Path,
     upstream: &'a Upstream,
     gateways: Gateways<'a>,
@@ -219,9 +226,8 @@ impl Bench<'_> {
         }
         // Without the yardstick no ratio, so it is part of every selection that has rounds.
         if SUBJECTS.iter().any(|name| self.args.wants(name)) {
-            let binary = self.binaries.join("bare-proxy");
             subjects.push(Subject::bare(
-                &binary,
+                &self.binaries.bare,
                 self.upstream,
                 self.threads,
                 self.folder,

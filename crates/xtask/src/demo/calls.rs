@@ -1,6 +1,8 @@
 //! The calls of the demo: what it prints, what `--check` performs and what the README shows are the same data.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use silverback_testkit::client::Client;
@@ -13,6 +15,9 @@ pub(super) const KEY: &str = "demo-key";
 
 /// How many requests a minute the demo's rate limit lets through.
 pub(super) const LIMIT: u32 = 10;
+
+/// How long a change may take to reach the proxy before a check gives up on it.
+const SETTLE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum To {
@@ -83,7 +88,7 @@ pub(super) const CALLS: &[Call] = &[
         ..CALL
     },
     Call {
-        say: "It is there at once",
+        say: "It takes effect within a moment",
         path: "/second/hello",
         key: true,
         ..CALL
@@ -148,11 +153,20 @@ impl Call {
         if !body.is_empty() {
             headers.push(("Content-Type", "application/x-www-form-urlencoded"));
         }
+        let mut send = || {
+            client
+                .send(self.method, self.path, &headers, body.as_bytes())
+                .with_context(|| format!("{} {}", self.method, self.path))
+        };
         let mut response = Response::default();
         for _ in 0..self.repeat {
-            response = client
-                .send(self.method, self.path, &headers, body.as_bytes())
-                .with_context(|| format!("{} {}", self.method, self.path))?;
+            response = send()?;
+        }
+        // What the call before it has changed may be a moment away from taking effect.
+        let end = Instant::now() + SETTLE;
+        while response.status == 404 && self.to == To::Proxy && Instant::now() < end {
+            thread::sleep(Duration::from_millis(20));
+            response = send()?;
         }
         if response.status != self.status {
             bail!(
