@@ -435,7 +435,10 @@ async fn next_request(
     let mut told_to_continue = false;
     loop {
         // A TLS handshake, say, would never become a request.
-        if received.first().is_some_and(|byte| !byte.is_ascii_graphic()) {
+        if received
+            .first()
+            .is_some_and(|byte| !byte.is_ascii_graphic())
+        {
             return Ok(None);
         }
         match h1::request(received) {

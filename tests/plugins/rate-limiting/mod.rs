@@ -175,8 +175,9 @@ async fn two_nodes_share_a_limit_in_postgres() -> Outcome {
     for _ in 0..12 {
         sum += allowed(&nodes, 50).await;
     }
-    // Blocks are leased: what one node has leased and not used is no other's, so that it may be less, never more by much.
-    assert!((100..=220).contains(&sum), "{sum} of 200 were let through");
+
+    // Blocks are leased, so that no request waits: a node on credit admits a tenth more, and what it leased and did not use is lost.
+    assert!((160..=240).contains(&sum), "{sum} of 200 were let through");
     // And it is over for both.
     eventually("both nodes deny", Duration::from_secs(10), || async {
         let answers = join_all(nodes.map(|n| n.get("/").send())).await;

@@ -106,6 +106,26 @@ impl Executable {
         cli(&self.program, args, &[]).await
     }
 
+    /// The process that `start --daemon` left, from its pid file.
+    pub fn daemon(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.prefix.join("pids/silverback.pid")).ok()?;
+        let pid: u32 = text.trim().parse().ok()?;
+        // Process ids are given again: it must be ours.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let prefix = self.prefix.to_string_lossy();
+        String::from_utf8_lossy(&line)
+            .contains(&*prefix)
+            .then_some(pid)
+    }
+
+    /// Kills what [`Executable::daemon`] finds.
+    pub fn kill_daemon(&self) {
+        if let Some(pid) = self.daemon() {
+            let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+            let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+
     /// Starts it in the foreground and waits until it is ready.
     ///
     /// # Errors
@@ -131,6 +151,7 @@ impl Executable {
 
 impl Drop for Executable {
     fn drop(&mut self) {
+        self.kill_daemon();
         let _swept_later = std::fs::remove_dir_all(&self.prefix);
     }
 }
