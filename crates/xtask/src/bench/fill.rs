@@ -1,5 +1,6 @@
 //! Filling a gateway over its Admin API, with several clients at once.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,14 +85,20 @@ impl Content {
             )?;
             Ok(())
         })?;
-        let start = Instant::now();
-        in_parallel(ports, self.routes, |admin, n| {
-            let route = json!({"name": format!("route-{n:06}"), "paths": [path(n)]});
-            admin.send("POST", &format!("/services/{SERVICE}/routes"), &route)?;
-            Ok(())
-        })?;
-        Ok(start.elapsed())
+        create_routes(ports, 0..self.routes)
     }
+}
+
+/// Creates the routes with these numbers, and returns how long that took.
+pub(super) fn create_routes(ports: Ports, numbers: Range<usize>) -> Result<Duration> {
+    let start = Instant::now();
+    in_parallel(ports, numbers.len(), |admin, n| {
+        let n = numbers.start + n;
+        let route = json!({"name": format!("route-{n:06}"), "paths": [path(n)]});
+        admin.send("POST", &format!("/services/{SERVICE}/routes"), &route)?;
+        Ok(())
+    })?;
+    Ok(start.elapsed())
 }
 
 /// Does `job` for 0 to `count`, each number once, with [`CLIENTS`] connections.

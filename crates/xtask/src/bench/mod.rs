@@ -190,16 +190,39 @@ impl Bench<'_> {
                 continue;
             }
             let step = progress::step(&format!("filling {name}"));
-            let (node, process) = self.gateways.start_empty(name)?;
-            let took = content.create(node.ports, &self.upstream.url())?;
-            await_last(&node, content, Duration::from_secs(60))?;
-            step.done();
-            if name == "routes" {
-                #[allow(clippy::cast_precision_loss)] // Thousands.
-                let rate = content.routes as f64 / took.as_secs_f64();
-                results["write"] = json!({"routes": content.routes, "clients": CLIENTS, "per_second": round(rate, 0)});
+            let donor = (name == "routes+consumers")
+                .then(|| {
+                    subjects
+                        .iter()
+                        .position(|s: &Subject| s.name == "consumers")
+                })
+                .flatten();
+            let subject = match donor {
+                Some(donor) => {
+                    let (original, copy) = self.widen(subjects.remove(donor), name, content)?;
+                    subjects.push(original);
+                    copy
+                }
+                None => {
+                    let (node, process) = self.gateways.start_empty(name)?;
+                    let took = content.create(node.ports, &self.upstream.url())?;
+                    if name == "routes" {
+                        #[allow(clippy::cast_precision_loss)] // Thousands.
+                        let rate = content.routes as f64 / took.as_secs_f64();
+                        results["write"] = json!({
+                            "routes": content.routes,
+                            "clients": CLIENTS,
+                            "per_second": round(rate, 0),
+                        });
+                    }
+                    Subject::gateway(name, node, process, content)
+                }
+            };
+            if let Some(node) = &subject.node {
+                await_last(node, content, Duration::from_secs(60))?;
             }
-            subjects.push(Subject::gateway(name, node, process, content));
+            subjects.push(subject);
+            step.done();
         }
         results["subjects"] = self.rounds(&subjects)?;
         // From here on their databases are copied, for which nobody may be connected.
@@ -217,6 +240,26 @@ impl Bench<'_> {
             results["cold"] = self.cold()?;
         }
         Ok(results)
+    }
+
+    /// A subject with the content of another and more routes: its database is copied, since filling one takes minutes. The
+    /// original is stopped for that and comes back.
+    fn widen(&self, original: Subject, name: &str, content: Content) -> Result<(Subject, Subject)> {
+        let original_name = original.name.clone();
+        let (node, mut process) = original
+            .into_node()
+            .context("only a gateway has a database")?;
+        process.stop(Duration::from_secs(10));
+        let database = self.gateways.copy_database(name, &original_name)?;
+        let fewer = Content {
+            routes: 1,
+            ..content
+        };
+        let original = Subject::gateway(&original_name, node.clone(), node.start()?, fewer);
+        let node = self.gateways.node(name, &database)?;
+        let process = node.start()?;
+        fill::create_routes(node.ports, fewer.routes..content.routes)?;
+        Ok((original, Subject::gateway(name, node, process, content)))
     }
 
     fn proxies(&self) -> Result<Vec<Subject>> {

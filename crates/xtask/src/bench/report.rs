@@ -11,6 +11,13 @@ use super::usage::Usage;
 /// The subject that the others are compared with.
 pub(super) const YARDSTICK: &str = "bare";
 
+/// What many of something is compared with: one of it.
+const ONE_OF: [(&str, &str); 3] = [
+    ("routes", "plain"),
+    ("consumers", "key-auth"),
+    ("routes+consumers", "key-auth"),
+];
+
 /// One subject in one round.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Sample {
@@ -60,23 +67,22 @@ impl Rounds {
     /// a whole round down cancels out.
     pub(super) fn figures(&self, order: &[String]) -> Value {
         let empty = Vec::new();
-        let yardstick = self.samples.get(YARDSTICK).unwrap_or(&empty);
+        let rounds_of = |name: &str| self.samples.get(name).unwrap_or(&empty);
+        let yardstick = rounds_of(YARDSTICK);
         let mut figures = serde_json::Map::new();
         for name in order.iter().filter(|name| self.samples.contains_key(*name)) {
             let samples = &self.samples[name];
             let mid = |get: fn(&Sample) -> f64| median(samples.iter().map(get).collect());
-            let ratio = |get: fn(&Sample) -> f64| {
-                let pairs = samples.iter().zip(yardstick);
-                let ratios: Vec<_> = pairs
-                    .map(|(s, y)| get(s) / get(y))
-                    .filter(|r| r.is_finite())
-                    .collect();
+            let ratio = |get: fn(&Sample) -> f64, other: &[Sample]| {
+                let ratios = samples.iter().zip(other).map(|(s, o)| get(s) / get(o));
+                let ratios: Vec<_> = ratios.filter(|r| r.is_finite()).collect();
                 if ratios.is_empty() {
                     Value::Null
                 } else {
                     json!(round(median(ratios), 3))
                 }
             };
+            let one = ONE_OF.iter().find(|(many, _)| many == name);
             let figure = json!({
                 "requests_per_second": round(mid(|s| s.per_second), 0),
                 "p50_us": mid(|s| s.p50_us),
@@ -85,8 +91,9 @@ impl Rounds {
                 "cpu_us_per_request_rounds": samples.iter().map(|s| round(s.cpu_us, 2)).collect::<Vec<_>>(),
                 "resident_kib": samples.iter().map(|s| s.resident_kib).max(),
                 "errors": samples.iter().map(|s| s.errors).sum::<u64>(),
-                "cpu_ratio": ratio(|s| s.cpu_us),
-                "throughput_ratio": ratio(|s| s.per_second),
+                "cpu_ratio": ratio(|s| s.cpu_us, yardstick),
+                "cpu_ratio_to_one": one.map_or(Value::Null, |(_, one)| ratio(|s| s.cpu_us, rounds_of(one))),
+                "throughput_ratio": ratio(|s| s.per_second, yardstick),
             });
             figures.insert(name.clone(), figure);
         }
@@ -97,22 +104,26 @@ impl Rounds {
 /// The figures of [`Rounds::figures`] as a table.
 pub(super) fn table(figures: &Value) -> String {
     let mut lines = vec![format!(
-        "{:<24}{:>10}{:>9}{:>9}{:>12}{:>9}{:>10}{:>8}",
-        "", "req/s", "p50 us", "p99 us", "CPU us/req", "x bare", "RSS MiB", "errors"
+        "{:<24}{:>10}{:>9}{:>9}{:>12}{:>9}{:>8}{:>10}{:>8}",
+        "", "req/s", "p50 us", "p99 us", "CPU us/req", "x bare", "x one", "RSS MiB", "errors"
     )];
     for (name, figure) in figures.as_object().into_iter().flatten() {
         let number = |key: &str| figure[key].as_f64().unwrap_or_default();
-        let ratio = figure["cpu_ratio"]
-            .as_f64()
-            .map_or_else(|| "-".into(), |r| format!("{r:.2}"));
+        let ratio = |key: &str| {
+            figure[key]
+                .as_f64()
+                .map_or_else(|| "-".into(), |r| format!("{r:.2}"))
+        };
         lines.push(format!(
-            "{name:<24}{:>10.0}{:>9.0}{:>9.0}{:>12.2}{ratio:>9}{:>10.0}{:>8}",
+            "{name:<24}{:>10.0}{:>9.0}{:>9.0}{:>12.2}{:>9}{:>8}{:>10.0}{:>8}",
             number("requests_per_second"),
             number("p50_us"),
             number("p99_us"),
             number("cpu_us_per_request"),
+            ratio("cpu_ratio"),
+            ratio("cpu_ratio_to_one"),
             number("resident_kib") / 1024.0,
-            figure["errors"]
+            figure["errors"].to_string()
         ));
     }
     lines.join("\n")
@@ -122,7 +133,8 @@ pub(super) fn table(figures: &Value) -> String {
 pub(super) fn spread(mut times: Vec<Duration>) -> Value {
     times.sort();
     let at = |percent: usize| {
-        times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)))
+        // The nearest rank: the smallest time that so many percent do not exceed.
+        times.get((times.len() * percent).div_ceil(100).saturating_sub(1))
     };
     let ms = |time: Option<&Duration>| time.map(|t| round(t.as_secs_f64() * 1e3, 2));
     json!({"samples": times.len(), "p50_ms": ms(at(50)), "p99_ms": ms(at(99)), "max_ms": ms(times.last())})
@@ -184,12 +196,16 @@ mod tests {
         for (bare, plain) in [(10.0, 11.0), (30.0, 33.0), (10.0, 11.0)] {
             rounds.add(YARDSTICK, sample(bare));
             rounds.add("plain", sample(plain));
+            rounds.add("routes", sample(plain));
         }
-        let figures = rounds.figures(&["bare".into(), "plain".into(), "absent".into()]);
+        let figures = rounds.figures(&["bare", "plain", "routes", "absent"].map(str::to_owned));
         assert_eq!(figures["plain"]["cpu_ratio"], json!(1.1));
         assert_eq!(figures["bare"]["cpu_ratio"], json!(1.0));
+        assert_eq!(figures["plain"]["cpu_ratio_to_one"], Value::Null);
+        assert_eq!(figures["routes"]["cpu_ratio_to_one"], json!(1.0));
         let table = table(&figures);
-        assert_eq!(table.lines().count(), 3, "{table}");
+        assert!(table.ends_with("       2       0"), "{table}");
+        assert_eq!(table.lines().count(), 4, "{table}");
         assert!(table.contains("1.10"), "{table}");
     }
 
@@ -211,7 +227,7 @@ mod tests {
         let times = (1..=100).map(Duration::from_millis).collect();
         assert_eq!(
             spread(times),
-            json!({"samples": 100, "p50_ms": 51.0, "p99_ms": 100.0, "max_ms": 100.0})
+            json!({"samples": 100, "p50_ms": 50.0, "p99_ms": 99.0, "max_ms": 100.0})
         );
         assert_eq!(spread(Vec::new())["p50_ms"], Value::Null);
     }
