@@ -197,6 +197,34 @@ async fn a_node_started_while_postgres_is_away_serves_from_its_file() -> Outcome
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_started_while_postgres_is_there_does_not_serve_from_an_old_file() -> Outcome {
+    let upstream = Upstream::start().await?;
+    let prefix = process::temporary("silverback-outage-");
+    let gateway = Setup::new().prefix(&prefix).start().await?;
+    let other = gateway.another().await?;
+    serving(&gateway, &upstream).await?;
+    let setup = gateway.setup();
+    gateway.stop(Duration::ZERO).await?;
+    for n in 0..3 {
+        a_fresh_start_sees(&setup, &other, n).await?;
+    }
+    std::fs::remove_dir_all(prefix)?;
+    Ok(())
+}
+
+/// Changes something, starts a node on a file that is older, and asks at once.
+async fn a_fresh_start_sees(setup: &Setup, other: &Gateway, n: u32) -> Outcome {
+    let before = setup.clone().start().await?;
+    before.stop(Duration::ZERO).await?;
+    let paths = json!({"paths": ["/load", format!("/n{n}")]});
+    other.admin().patch("/routes/s", &paths).expect(200).await?;
+    let after = setup.clone().start().await?;
+    let call = after.proxy().get(&format!("/n{n}")).header("apikey", "k");
+    call.expect(200).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_snapshot_file_is_for_its_owner_only() -> Outcome {
     use std::os::unix::fs::PermissionsExt as _;
     let upstream = Upstream::start().await?;

@@ -313,7 +313,8 @@ async fn follow(
 
 /// Waits for the first configuration from Postgres, which answered a moment ago.
 async fn first_load(status: &EngineStatus) -> anyhow::Result<()> {
-    if tokio::time::timeout(Duration::from_secs(60), status.reached(0))
+    // Not `reached`: the snapshot file may hold an older configuration, and may come from another database.
+    if tokio::time::timeout(Duration::from_secs(60), status.loaded())
         .await
         .is_err()
     {

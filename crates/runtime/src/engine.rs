@@ -37,6 +37,7 @@ pub struct EngineStatus {
     revision: watch::Receiver<i64>,
     problems: Arc<Mutex<Vec<Problem>>>,
     ready: Arc<AtomicBool>,
+    loaded: watch::Receiver<bool>,
     last_save: Arc<AtomicI64>,
 }
 
@@ -56,6 +57,13 @@ impl EngineStatus {
     /// Whether a configuration is being served at all.
     pub fn ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// Waits until requests are served from what the store holds, rather than from the snapshot file, which may be older.
+    pub async fn loaded(&self) {
+        let mut rx = self.loaded.clone();
+        // An error means that the engine is gone: the node is stopping.
+        let _ = rx.wait_for(|loaded| *loaded).await;
     }
 
     /// What cannot be served as it is configured.
@@ -109,11 +117,13 @@ impl Engine {
         let first = builder.build();
         let problems = builder.problems();
         let (revision_tx, revision) = watch::channel(if from_file { first.revision } else { -1 });
+        let (loaded_tx, loaded) = watch::channel(false);
         let current = Current::new(first);
         let status = EngineStatus {
             revision,
             problems: Arc::new(Mutex::new(problems)),
             ready: Arc::new(AtomicBool::new(from_file)),
+            loaded,
             last_save: Arc::new(AtomicI64::new(-1)),
         };
         let (updates, inbox) = mpsc::channel();
@@ -123,6 +133,8 @@ impl Engine {
             current: current.clone(),
             status: status.clone(),
             revision: revision_tx,
+            loaded: loaded_tx,
+            from_store: false,
         };
         let thread = thread::Builder::new()
             .name("snapshot-builder".into())
@@ -167,6 +179,9 @@ struct Worker {
     current: Current,
     status: EngineStatus,
     revision: watch::Sender<i64>,
+    loaded: watch::Sender<bool>,
+    /// Whether all rows have come from the store once.
+    from_store: bool,
 }
 
 impl Worker {
@@ -207,7 +222,10 @@ impl Worker {
 
     fn take(&mut self, update: Update) {
         match update {
-            Update::Loaded(tables) => self.builder.load(tables),
+            Update::Loaded(tables) => {
+                self.builder.load(tables);
+                self.from_store = true;
+            }
             Update::Changed { revision, changes } => self.builder.apply(revision, changes),
         }
     }
@@ -233,6 +251,7 @@ impl Worker {
             .unwrap_or_else(PoisonError::into_inner) = problems;
         self.status.ready.store(true, Ordering::Release);
         self.revision.send_replace(revision);
+        self.loaded.send_replace(self.from_store);
         tracing::debug!(revision, took = ?began.elapsed(), "configuration in force");
         // The last one that holds the old snapshot frees it. Requests in progress hold it for longer than this thread as a
         // rule, so wait for them a moment: freeing a large configuration would stall a proxy thread.
