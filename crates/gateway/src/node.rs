@@ -1,7 +1,6 @@
 //! One running node: store, snapshot engine, Admin API and data plane, wired together.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -387,8 +386,8 @@ fn dns(config: &Config) -> DnsConfig {
 fn open_access_log(config: &Config) -> anyhow::Result<AccessLog> {
     let target = match config.proxy_access_log.resolve(&config.prefix) {
         None => LogTarget::Off,
-        Some(path) if path == PathBuf::from("/dev/stdout") => LogTarget::Stdout,
-        Some(path) if path == PathBuf::from("/dev/stderr") => LogTarget::Stderr,
+        Some(path) if path == std::path::Path::new("/dev/stdout") => LogTarget::Stdout,
+        Some(path) if path == std::path::Path::new("/dev/stderr") => LogTarget::Stderr,
         Some(path) => {
             if let Some(dir) = path.parent() {
                 std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;

@@ -119,6 +119,7 @@ pub struct Chain {
 
 /// How the access phase ended.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "made and taken apart once per request; a box would be one more allocation")]
 pub enum Outcome {
     /// The request goes on.
     Next,

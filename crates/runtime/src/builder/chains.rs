@@ -22,6 +22,9 @@ pub(super) struct Chains {
     problems: Vec<Problem>,
 }
 
+/// Configurations with the consumers they are for.
+type OfConsumers = Vec<(Uuid, Arc<Instance>)>;
+
 /// The configurations of one plugin by what they are for.
 #[derive(Default)]
 struct Scoped {
@@ -31,9 +34,9 @@ struct Scoped {
     route_and_service: HashMap<(Uuid, Uuid), Arc<Instance>>,
     consumer: Option<Arc<ByConsumer>>,
     /// Strongest last: service + consumer, route + consumer, route + service + consumer.
-    service_consumer: HashMap<Uuid, Vec<(Uuid, Arc<Instance>)>>,
-    route_consumer: HashMap<Uuid, Vec<(Uuid, Arc<Instance>)>>,
-    all: HashMap<(Uuid, Uuid), Vec<(Uuid, Arc<Instance>)>>,
+    service_consumer: HashMap<Uuid, OfConsumers>,
+    route_consumer: HashMap<Uuid, OfConsumers>,
+    all: HashMap<(Uuid, Uuid), OfConsumers>,
     /// Made for routes that have consumers of their own, so that equal routes share them.
     specific: HashMap<(Uuid, Option<Uuid>), Arc<ByConsumer>>,
 }
