@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod admin;
+mod clients;
 mod cluster;
 mod golden;
 mod outage;

@@ -121,7 +121,11 @@ record! {
 
 /// A header without a value could never match; Kong refuses it too, in the words of its expression language.
 fn some_value(v: &serde_json::Value) -> Result<(), String> {
-    if v.as_array().is_some_and(Vec::is_empty) { Err("length must be at least 1".to_owned()) } else { Ok(()) }
+    if v.as_array().is_some_and(Vec::is_empty) {
+        Err("length must be at least 1".to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 fn endpoint() -> Field {

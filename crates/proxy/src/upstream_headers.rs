@@ -30,7 +30,8 @@ pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchang
         return Ok(());
     };
     let target = x.target.as_deref().unwrap_or_else(|| client.raw_path());
-    let mut out = RequestHeader::build(req.method.clone(), target, Some(req.headers.len() + ADDED))?;
+    let mut out =
+        RequestHeader::build(req.method.clone(), target, Some(req.headers.len() + ADDED))?;
     out.set_version(req.version);
     out.set_send_end_stream(req.send_end_stream().unwrap_or(true));
 
@@ -86,7 +87,10 @@ fn copy_kept(
     own_request_id: bool,
 ) -> Result<()> {
     let named = client.headers.get(header::CONNECTION).filter(|named| {
-        !matches!(named.as_bytes(), b"keep-alive" | b"close" | b"upgrade" | b"Upgrade")
+        !matches!(
+            named.as_bytes(),
+            b"keep-alive" | b"close" | b"upgrade" | b"Upgrade"
+        )
     });
     let stays = |name: &HeaderName| match name.as_str() {
         "host" | "connection" | "via" | "te" | "upgrade" | "expect" | "keep-alive" | "proxy"
@@ -118,12 +122,19 @@ fn copy_kept(
 fn named_in_connection(client: &RequestHeader, name: &HeaderName) -> bool {
     let lists = client.headers.get_all(header::CONNECTION).iter();
     let mut tokens = lists.flat_map(|v| v.as_bytes().split(|b| *b == b','));
-    tokens.any(|t| t.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+    tokens.any(|t| {
+        t.trim_ascii()
+            .eq_ignore_ascii_case(name.as_str().as_bytes())
+    })
 }
 
 fn wants_trailers(client: &RequestHeader) -> bool {
     let te = client.headers.get(header::TE);
-    te.is_some_and(|te| te.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii() == b"trailers"))
+    te.is_some_and(|te| {
+        te.as_bytes()
+            .split(|b| *b == b',')
+            .any(|t| t.trim_ascii() == b"trailers")
+    })
 }
 
 fn wants_websocket(client: &RequestHeader) -> bool {
@@ -343,7 +354,10 @@ mod tests {
             ("x-many", "2"),
             ("X-Kong-Request-Id", "spoofed"),
         ]);
-        assert_eq!(got, ["Proxy-AUTHORIZATION: Basic x", "X-Many: 1", "x-many: 2"]);
+        assert_eq!(
+            got,
+            ["Proxy-AUTHORIZATION: Basic x", "X-Many: 1", "x-many: 2"]
+        );
     }
 
     #[test]

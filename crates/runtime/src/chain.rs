@@ -119,7 +119,10 @@ pub struct Chain {
 
 /// How the access phase ended.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "made and taken apart once per request; a box would be one more allocation")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made and taken apart once per request; a box would be one more allocation"
+)]
 pub enum Outcome {
     /// The request goes on.
     Next,

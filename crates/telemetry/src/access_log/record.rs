@@ -110,7 +110,14 @@ impl AccessRecord<'_> {
         push_text(out, "service", self.service.map(str::as_bytes));
         push_text(out, "route", self.route.map(str::as_bytes));
         push_text(out, "consumer", self.consumer.map(str::as_bytes));
-        push_text(out, "upstream", self.upstream.map(|a| a.to_string()).as_deref().map(str::as_bytes));
+        push_text(
+            out,
+            "upstream",
+            self.upstream
+                .map(|a| a.to_string())
+                .as_deref()
+                .map(str::as_bytes),
+        );
         push_number(out, "attempts", u64::from(self.attempts));
         push_millis(out, "request_ms", Some(self.request_us));
         push_millis(out, "upstream_ms", self.upstream_us);

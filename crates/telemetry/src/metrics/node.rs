@@ -98,7 +98,12 @@ impl NodeMetrics {
     /// is only known to have a request once its head is read; `waiting` are those without a request in
     /// progress (with HTTP/2 a connection may have many, so it may read too low).
     pub(super) fn write(&self, out: &mut Exposition, node_id: &str) {
-        let NodeCounts { accepted, active, requests, in_flight: writing } = self.read();
+        let NodeCounts {
+            accepted,
+            active,
+            requests,
+            in_flight: writing,
+        } = self.read();
         let states = [
             ("accepted", accepted),
             ("active", active),
