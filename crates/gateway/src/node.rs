@@ -127,16 +127,6 @@ impl Node {
             budgets,
             datastore.reachable,
         ));
-        let data_plane = match config.role {
-            Role::ControlPlane => None,
-            _ => Some(DataPlane::start(
-                config,
-                &engine,
-                &access_log,
-                &status,
-                background.handle(),
-            )?),
-        };
         let admin = if config.admin_listeners().is_empty() {
             Vec::new()
         } else {
@@ -146,7 +136,8 @@ impl Node {
                 version: VERSION.to_owned(),
                 configuration: config.to_json(&plugins.iter().map(|p| p.name).collect::<Vec<_>>()),
             };
-            let mut builder = AdminBuilder::new(store, entities, plugins, node).status(status);
+            let mut builder =
+                AdminBuilder::new(store, entities, plugins, node).status(status.clone());
             builder = builder.check("routes", routable(flavor(config)));
             for l in config.admin_listeners() {
                 builder = builder.listen(Listen {
@@ -175,6 +166,17 @@ impl Node {
                 }
             }));
             addrs
+        };
+        // Last, because the status API says that the node is ready: everything else listens by then.
+        let data_plane = match config.role {
+            Role::ControlPlane => None,
+            _ => Some(DataPlane::start(
+                config,
+                &engine,
+                &access_log,
+                &status,
+                background.handle(),
+            )?),
         };
         Ok(Node {
             background,
