@@ -77,9 +77,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn unit_tests(packages: &[String]) -> Command {
-    let mut command = repo::cargo(&["test", "--lib", "--bins"]);
+    let mut command = repo::cargo(&["test"]);
     if packages.is_empty() {
-        command.args(["--workspace", "--exclude", "silverback-tests"]);
+        command.args([
+            "--lib",
+            "--bins",
+            "--workspace",
+            "--exclude",
+            "silverback-tests",
+        ]);
+    } else {
+        // A package may have no library, and asking for one by name fails then.
+        command.arg("--all-targets");
     }
     for package in packages {
         command.args(["--package", package]);
