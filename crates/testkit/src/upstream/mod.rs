@@ -3,6 +3,8 @@
 //! HTTP/1.1 is spoken by hand ([`crate::h1`]): a test must see the names as the gateway wrote them, and a server library would
 //! neither break off in the middle of a header nor reset a connection.
 
+mod answer;
+
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,145 +22,7 @@ use crate::echo;
 use crate::h1::{self, Headers, Parsed, Request};
 use crate::websocket;
 
-/// How one request is answered. Starts as an echo, a status or bytes; the rest is said on top of it.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    content: Content,
-    delay: Duration,
-    fault: Option<Fault>,
-}
-
-#[derive(Debug, Clone)]
-enum Content {
-    Echo,
-    Fixed {
-        status: u16,
-        headers: Headers,
-        body: Vec<u8>,
-    },
-    Slow {
-        chunk: Vec<u8>,
-        times: usize,
-        every: Duration,
-    },
-    Raw(Vec<u8>),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    CloseBeforeHeader,
-    CloseAfterHeader,
-    CloseAfter(usize),
-    Reset,
-    Hang,
-}
-
-impl Answer {
-    /// What was received, as JSON; see [`echo`].
-    pub fn echo() -> Self {
-        Self {
-            content: Content::Echo,
-            delay: Duration::ZERO,
-            fault: None,
-        }
-    }
-
-    /// This status with an empty body.
-    pub fn status(status: u16) -> Self {
-        let content = Content::Fixed {
-            status,
-            headers: Headers::default(),
-            body: Vec::new(),
-        };
-        Self {
-            content,
-            ..Self::echo()
-        }
-    }
-
-    /// A body in chunks (`Transfer-Encoding: chunked`), `times` of them, one each `every`.
-    pub fn slow_body(chunk: impl Into<Vec<u8>>, times: usize, every: Duration) -> Self {
-        Self {
-            content: Content::Slow {
-                chunk: chunk.into(),
-                times,
-                every,
-            },
-            ..Self::echo()
-        }
-    }
-
-    /// These bytes, HTTP or not, and then the connection is closed.
-    pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            content: Content::Raw(bytes.into()),
-            ..Self::echo()
-        }
-    }
-
-    /// Closes the connection without a byte of an answer.
-    pub fn close_before_header() -> Self {
-        Self {
-            fault: Some(Fault::CloseBeforeHeader),
-            ..Self::echo()
-        }
-    }
-
-    /// Resets the connection (RST) without a byte of an answer.
-    pub fn reset() -> Self {
-        Self {
-            fault: Some(Fault::Reset),
-            ..Self::echo()
-        }
-    }
-
-    /// Never answers, and keeps the connection open.
-    pub fn hang() -> Self {
-        Self {
-            fault: Some(Fault::Hang),
-            ..Self::echo()
-        }
-    }
-
-    /// Adds a response header; only to an answer made from a status.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        if let Content::Fixed { headers, .. } = &mut self.content {
-            headers.0.push((name.to_owned(), value.to_owned()));
-        }
-        self
-    }
-
-    /// Sets the body; only of an answer made from a status.
-    #[must_use]
-    pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        if let Content::Fixed { body, .. } = &mut self.content {
-            *body = bytes.into();
-        }
-        self
-    }
-
-    /// Waits before answering.
-    #[must_use]
-    pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    /// Sends the header, then closes instead of sending the body.
-    #[must_use]
-    pub fn then_close_after_header(mut self) -> Self {
-        self.fault = Some(Fault::CloseAfterHeader);
-        self
-    }
-
-    /// Sends the first `bytes` bytes of the answer, header included, then closes.
-    #[must_use]
-    pub fn then_close_after(mut self, bytes: usize) -> Self {
-        self.fault = Some(Fault::CloseAfter(bytes));
-        self
-    }
-}
+pub use answer::Answer;
 
 /// A bound on what an upstream gets done: requests wait in one queue and leave it at this rate. The work of a request whose
 /// client has given up is done all the same, which is what makes retry storms last.
@@ -414,14 +278,11 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             stream.write_all(&busy).await?;
             continue;
         }
-        tokio::time::sleep(answer.delay).await;
-        if matches!(answer.content, Content::Echo)
-            && answer.fault.is_none()
-            && websocket::is_upgrade(&request)
-        {
+        tokio::time::sleep(answer.wait()).await;
+        if answer.is_plain_echo() && websocket::is_upgrade(&request) {
             return websocket::serve(&mut stream, &mut received, &request).await;
         }
-        if !respond(&mut stream, &request, answer, &shared.name).await? {
+        if !answer.send(&mut stream, &request, &shared.name).await? {
             return Ok(());
         }
     }
@@ -463,83 +324,6 @@ async fn next_request(
             return Ok(None);
         }
     }
-}
-
-/// Sends the answer; whether the connection stays.
-async fn respond(
-    stream: &mut TcpStream,
-    request: &Request,
-    answer: Answer,
-    name: &str,
-) -> std::io::Result<bool> {
-    match answer.fault {
-        Some(Fault::CloseBeforeHeader) => return Ok(false),
-        Some(Fault::Reset) => {
-            stream.set_zero_linger()?;
-            return Ok(false);
-        }
-        Some(Fault::Hang) => std::future::pending::<()>().await,
-        _ => {}
-    }
-    let (bytes, keep) = match answer.content {
-        Content::Raw(bytes) => (bytes, false),
-        Content::Fixed {
-            status,
-            headers,
-            body,
-        } => (
-            echo::encode(status, &headers, &body, &request.method, false),
-            request.keeps_alive(),
-        ),
-        Content::Echo => {
-            let reply = echo::reply(request, name);
-            tokio::time::sleep(reply.delay).await;
-            (reply.bytes, reply.keep_alive)
-        }
-        Content::Slow {
-            chunk,
-            times,
-            every,
-        } => {
-            return slow(stream, request, &chunk, times, every, answer.fault).await;
-        }
-    };
-    let header = bytes
-        .windows(4)
-        .position(|w| w == b"\r\n\r\n")
-        .map_or(bytes.len(), |at| at + 4);
-    let (sent, keep) = match answer.fault {
-        Some(Fault::CloseAfterHeader) => (header, false),
-        Some(Fault::CloseAfter(count)) => (count.min(bytes.len()), false),
-        _ => (bytes.len(), keep),
-    };
-    stream.write_all(&bytes[..sent]).await?;
-    Ok(keep)
-}
-
-async fn slow(
-    stream: &mut TcpStream,
-    request: &Request,
-    chunk: &[u8],
-    times: usize,
-    every: Duration,
-    fault: Option<Fault>,
-) -> std::io::Result<bool> {
-    stream
-        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await?;
-    if matches!(fault, Some(Fault::CloseAfterHeader)) {
-        return Ok(false);
-    }
-    let mut bytes = format!("{:x}\r\n", chunk.len()).into_bytes();
-    bytes.extend_from_slice(chunk);
-    bytes.extend_from_slice(b"\r\n");
-    for _ in 0..times {
-        tokio::time::sleep(every).await;
-        stream.write_all(&bytes).await?;
-    }
-    stream.write_all(b"0\r\n\r\n").await?;
-    Ok(request.keeps_alive())
 }
 
 impl Shared {
@@ -644,11 +428,15 @@ mod tests {
             Answer::status(200).body("abc").then_close_after_header(),
             Answer::status(200).then_close_after(5),
             Answer::raw("nonsense"),
+            Answer::slow_body("abc", 2, Duration::ZERO).then_close_after_header(),
+            Answer::slow_body("abc", 2, Duration::ZERO).then_close_after(50),
         ]);
         assert_eq!(raw(upstream.addr()).await, "");
         assert!(raw(upstream.addr()).await.ends_with("\r\n\r\n"));
         assert_eq!(raw(upstream.addr()).await, "HTTP/");
         assert_eq!(raw(upstream.addr()).await, "nonsense");
+        assert!(raw(upstream.addr()).await.ends_with("chunked\r\n\r\n"));
+        assert!(raw(upstream.addr()).await.ends_with("\r\n\r\n3\r\n"));
     }
 
     #[tokio::test]
