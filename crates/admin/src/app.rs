@@ -75,7 +75,9 @@ async fn dispatch(app: &App, endpoint: &Endpoint, request: Request) -> Response 
         // A parameter may be empty for axum, not for Kong.
         return unknown(body).await;
     }
-    if parts.method == Method::OPTIONS {
+    // These are not there for anybody who asks, whatever the question.
+    let closed = matches!(endpoint.target, Target::Disabled | Target::Filters);
+    if parts.method == Method::OPTIONS && !closed {
         body::discard(body).await;
         let mut response = respond::empty(StatusCode::NO_CONTENT);
         cors::methods(response.headers_mut(), endpoint.allow);
@@ -125,13 +127,21 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         Target::PluginConfigSchema => schemas::plugin_config(&call),
         Target::ValidateEntity => schemas::validate_entity(call),
         Target::ValidatePlugin => schemas::validate_plugin(call),
+        Target::VaultSchema => schemas::vault(&call),
+        Target::ValidateVault => schemas::validate_vault(call),
+        Target::FilterSchema => schemas::filter(&call),
+        Target::Disabled => Err(ApiError::not_found()),
+        Target::Filters => Err(ApiError::bad(texts::NO_FILTERS)),
         Target::Tags => tags::all(call).await,
         Target::Tag => tags::one(call).await,
         Target::Collection { .. }
         | Target::Row { .. }
         | Target::Below { .. }
         | Target::RowBelow { .. }
-        | Target::Hop { .. } => crud::serve(call, target).await,
+        | Target::Hop { .. }
+        | Target::UpstreamHealth
+        | Target::AllTargets
+        | Target::TargetHealth { .. } => crud::serve(call, target).await,
     }
 }
 

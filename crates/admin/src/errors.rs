@@ -92,6 +92,12 @@ impl ApiError {
         )
     }
 
+    /// 400: `?offset=` of a list whose offsets are numbers.
+    pub(crate) fn bad_offset(offset: &str) -> Self {
+        let message = format!("'{offset}' is not a valid offset: a number is expected");
+        coded(StatusCode::BAD_REQUEST, 7, "invalid offset", message, None)
+    }
+
     /// 400: `?tags=` or `ttl`.
     pub(crate) fn invalid_option(option: &str, text: &str) -> Self {
         let message = format!("invalid option ({option}: {text})");
@@ -133,6 +139,17 @@ impl ApiError {
             "foreign keys unresolved",
             message,
             Some(("fields", fields.into())),
+        )
+    }
+
+    /// 400: rows that are no references in the database's sense still need this one.
+    pub(crate) fn referenced(text: &str) -> Self {
+        coded(
+            StatusCode::BAD_REQUEST,
+            19,
+            "referenced by others",
+            text.to_owned(),
+            None,
         )
     }
 

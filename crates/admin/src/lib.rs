@@ -32,4 +32,7 @@ pub use builder::AdminBuilder;
 pub use info::{KONG_VERSION, NodeInfo};
 pub use model::RowCheck;
 pub use server::{AdminError, AdminServer, Certificate, Listen};
-pub use status::{Connections, ProcessOnly, StatusSource, Timers, Worker};
+pub use status::{
+    AddressHealth, Connections, Health, HealthReport, ProcessOnly, StatusSource, TargetHealth,
+    Timers, UpstreamHealth, Worker,
+};

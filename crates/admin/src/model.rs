@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
+use silverback_entities::{VAULT_KINDS, unknown_vault};
 use silverback_plugin::PluginDef;
 use silverback_schema::plugin_def::{Scopes, plugin_entity, unknown_plugin};
 use silverback_schema::{EntityDef, Op, Violations, complete};
@@ -12,6 +13,9 @@ use crate::errors::ApiError;
 
 /// The entity whose rows differ by the plugin they configure.
 pub(crate) const PLUGINS: &str = "plugins";
+
+/// The entity whose rows differ by the kind of vault.
+pub(crate) const VAULTS: &str = "vaults";
 
 /// What the gateway says about rows that their definition cannot say, such as whether its router can be built with them.
 pub type RowCheck = Box<dyn Fn(&Map<String, Value>) -> Result<(), Violations> + Send + Sync>;
@@ -114,20 +118,24 @@ impl Model {
         self.plugins.values()
     }
 
-    /// The definition that a client's row is checked with: of the plugin that it names, or else that `stored` is of.
+    /// The definition that a client's row is checked with: of the plugin or kind of vault that it names, or else that `stored` is of.
     pub(crate) fn def_of<'a>(
         &'a self,
         entity: &'a Entity,
         input: &Map<String, Value>,
         stored: Option<&Map<String, Value>>,
     ) -> Result<&'a EntityDef, Violations> {
-        if entity.def.name != PLUGINS {
+        if !entity.has_kinds() {
             return Ok(&entity.def);
         }
         let name = input
             .get("name")
             .or_else(|| stored.and_then(|row| row.get("name")));
-        let known = name.and_then(Value::as_str).and_then(|n| self.plugin(n));
+        let text = name.and_then(Value::as_str);
+        if entity.def.name == VAULTS {
+            return text.and_then(vault).ok_or_else(|| unknown_vault(name));
+        }
+        let known = text.and_then(|n| self.plugin(n));
         known.map(|p| &p.def).ok_or_else(|| unknown_plugin(name))
     }
 
@@ -166,6 +174,11 @@ impl Entity {
         }
     }
 
+    /// Whether what a row may look like depends on the `name` in it.
+    pub(crate) fn has_kinds(&self) -> bool {
+        matches!(self.def.name, PLUGINS | VAULTS)
+    }
+
     /// The fields by which a row can be named.
     pub(crate) fn unique_fields(&self) -> impl Iterator<Item = &'static str> {
         self.unique.iter().map(|(n, _)| *n)
@@ -187,6 +200,12 @@ impl Entity {
                 .to_owned()),
         }
     }
+}
+
+/// The definition of rows of a kind of vault.
+pub(crate) fn vault(kind: &str) -> Option<&'static EntityDef> {
+    let found = VAULT_KINDS.iter().find(|(name, _)| *name == kind);
+    found.map(|(_, def)| def)
 }
 
 /// A UUID in its usual form and no other, as Kong takes them.

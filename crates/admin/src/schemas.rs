@@ -2,18 +2,21 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use silverback_entities::SCHEMAS_ONLY;
 use silverback_schema::{Op, complete, render};
 
 use crate::crud::{Call, accept, now};
 use crate::errors::{Answer, ApiError};
-use crate::model::{PLUGINS, PluginEntity};
+use crate::model::{self, PLUGINS, PluginEntity, VAULTS};
 use crate::{respond, texts};
 
 /// `GET /schemas/{entity}`
 pub(crate) fn entity(call: &Call<'_>) -> Answer {
     let name = call.segment(1)?;
-    let entity = call.app.model.get(&name).ok_or_else(|| no_entity(&name))?;
-    Ok(respond::ok(&render::schema_json(&entity.def)))
+    let stored = call.app.model.get(&name).map(|e| &e.def);
+    let def = stored.or_else(|| SCHEMAS_ONLY.iter().find(|d| d.name == name));
+    let def = def.ok_or_else(|| no_entity(&name))?;
+    Ok(respond::ok(&render::schema_json(def)))
 }
 
 /// `GET /schemas/plugins/{name}`
@@ -51,6 +54,29 @@ pub(crate) fn validate_entity(call: Call<'_>) -> Answer {
 /// `POST /schemas/plugins/validate`
 pub(crate) fn validate_plugin(call: Call<'_>) -> Answer {
     validate(call, PLUGINS)
+}
+
+/// `GET /schemas/vaults/{name}`
+pub(crate) fn vault(call: &Call<'_>) -> Answer {
+    let name = call.segment(2)?;
+    let def = model::vault(&name).ok_or_else(|| {
+        ApiError::message(StatusCode::NOT_FOUND, &format!("No vault named '{name}'"))
+    })?;
+    Ok(respond::ok(&render::plugin_schema_json(def)))
+}
+
+/// `POST /schemas/vaults/validate`
+pub(crate) fn validate_vault(call: Call<'_>) -> Answer {
+    validate(call, VAULTS)
+}
+
+/// `GET /schemas/filters/{name}`: there are no filters.
+pub(crate) fn filter(call: &Call<'_>) -> Answer {
+    let name = call.segment(2)?;
+    Err(ApiError::message(
+        StatusCode::NOT_FOUND,
+        &format!("Filter '{name}' not found"),
+    ))
 }
 
 fn validate(call: Call<'_>, name: &str) -> Answer {

@@ -1,6 +1,9 @@
 //! What the API tells about the node and only the node knows: [`StatusSource`].
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
+use uuid::Uuid;
 
 /// Connections of the proxy's listeners, as nginx counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +42,76 @@ pub struct Timers {
     pub pending: u64,
 }
 
+/// What is known of an address or a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It answers.
+    Healthy,
+    /// It gets no requests.
+    Unhealthy,
+    /// Nobody checks it.
+    Unchecked,
+}
+
+impl Health {
+    /// Kong's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Healthy => "HEALTHY",
+            Health::Unhealthy => "UNHEALTHY",
+            Health::Unchecked => "HEALTHCHECKS_OFF",
+        }
+    }
+}
+
+/// An address that a target stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressHealth {
+    /// The address; IPv6 in brackets.
+    pub ip: String,
+    /// The port.
+    pub port: u16,
+    /// Its part of the requests.
+    pub weight: u64,
+    /// What is known of it.
+    pub health: Health,
+}
+
+/// A target as the balancer sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetHealth {
+    /// Where its addresses come from (`A`, `AAAA`, `SRV`), or why there are none.
+    pub dns: String,
+    /// Its addresses; none when its name cannot be resolved.
+    pub addresses: Vec<AddressHealth>,
+}
+
+/// An upstream as the balancer sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamHealth {
+    /// Whether enough of it is healthy to send requests there.
+    pub healthy: bool,
+    /// Whether anybody checks.
+    pub checked: bool,
+    /// By the target's `host:port`.
+    pub targets: BTreeMap<String, TargetHealth>,
+}
+
+/// An operator's word on the health of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthReport<'a> {
+    /// The upstream's id.
+    pub upstream: Uuid,
+    /// The upstream's name.
+    pub upstream_name: &'a str,
+    /// The target's `host:port`.
+    pub target: &'a str,
+    /// Only this address of it, with or without a port.
+    pub address: Option<&'a str>,
+    /// What it is said to be.
+    pub healthy: bool,
+}
+
 /// The node as the Admin API sees it. Every answer has a value for "not known", so that an implementation says what it can. Methods are
 /// called for each request that asks and must not block.
 pub trait StatusSource: Send + Sync + 'static {
@@ -58,6 +131,23 @@ pub trait StatusSource: Send + Sync + 'static {
     /// For `timers` of `GET /`.
     fn timers(&self) -> Timers {
         Timers::default()
+    }
+
+    /// For `GET /upstreams/{upstream}/health`; `None` when the node's balancer does not know the upstream, and then its targets are
+    /// shown as unchecked.
+    fn upstream_health(&self, _upstream: Uuid) -> Option<UpstreamHealth> {
+        None
+    }
+
+    /// For `PUT /upstreams/{upstream}/targets/{target}/healthy` and its like. A refusal says why, for the client.
+    ///
+    /// # Errors
+    /// When there is nobody who could act on it.
+    fn report_health(&self, report: &HealthReport<'_>) -> Result<(), String> {
+        Err(format!(
+            "no healthchecker found for {}",
+            report.upstream_name
+        ))
     }
 
     /// For `GET /retry-budgets`: the gauges of each budget, as JSON objects.

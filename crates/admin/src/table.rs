@@ -8,6 +8,8 @@ const COLLECTION: &str = "GET, HEAD, OPTIONS, POST";
 const ONE: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, PUT";
 /// Methods of what can only be read.
 const READ: &str = "GET, HEAD, OPTIONS";
+/// Methods of a report; Kong has no POST, but user interfaces for it do send it.
+const REPORT: &str = "OPTIONS, POST, PUT";
 /// Methods of what is asked with a body.
 const ASK: &str = "OPTIONS, POST";
 
@@ -54,6 +56,22 @@ pub(crate) enum Target {
     PluginSchema,
     /// `/schemas/plugins/validate`
     ValidatePlugin,
+    /// `/schemas/vaults/{name}`
+    VaultSchema,
+    /// `/schemas/vaults/validate`
+    ValidateVault,
+    /// `/schemas/filters/{name}`
+    FilterSchema,
+    /// `/upstreams/{upstreams}/health`
+    UpstreamHealth,
+    /// `/upstreams/{upstreams}/targets/all`
+    AllTargets,
+    /// `/upstreams/{upstreams}/targets/{targets}/healthy`, `.../{address}/healthy`, and the same with `unhealthy`
+    TargetHealth { healthy: bool },
+    /// What would follow from the definitions and Kong does not have.
+    Disabled,
+    /// What needs filters, which there are none of.
+    Filters,
     /// `/tags`
     Tags,
     /// `/tags/{tags}`
@@ -105,6 +123,7 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
         at("/tags/{tags}".into(), ONE, Target::Tag),
         read("/retry-budgets", Target::RetryBudgets),
     ];
+    all.extend(special(model));
     for e in model.iter() {
         let (entity, collection) = (e.def.name, e.def.collection);
         all.push(at(
@@ -154,8 +173,64 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
             ));
         }
     }
+    // Of two with the same path the first stays.
     all.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
     all.dedup_by(|b, a| a.path == b.path);
+    all
+}
+
+/// What definitions do not say (`kong/api/routes/upstreams.lua`, `targets.lua`, `snis.lua`, `filter_chains.lua`).
+fn special(model: &Model) -> Vec<Endpoint> {
+    let mut all = Vec::new();
+    let mut add = |path: &str, allow, target| all.push(at(path.to_owned(), allow, target));
+    if model.get("targets").is_some() {
+        add("/targets", COLLECTION, Target::Disabled);
+        add("/targets/{targets}", ONE, Target::Disabled);
+        add("/targets/{targets}/upstream", ONE, Target::Disabled);
+        add(
+            "/upstreams/{upstreams}/health",
+            READ,
+            Target::UpstreamHealth,
+        );
+        add(
+            "/upstreams/{upstreams}/targets/all",
+            READ,
+            Target::AllTargets,
+        );
+        for (word, healthy) in [("healthy", true), ("unhealthy", false)] {
+            let one = "/upstreams/{upstreams}/targets/{targets}";
+            let target = Target::TargetHealth { healthy };
+            add(&format!("{one}/{word}"), REPORT, target);
+            add(&format!("{one}/{{address}}/{word}"), REPORT, target);
+        }
+    }
+    if model.get("snis").is_some() {
+        add("/snis/{snis}/certificate", ONE, Target::Disabled);
+    }
+    if model.get("vaults").is_some() {
+        add("/schemas/vaults/{name}", READ, Target::VaultSchema);
+        add("/schemas/vaults/validate", ASK, Target::ValidateVault);
+    }
+    add("/schemas/filters/{name}", READ, Target::FilterSchema);
+    add("/filter-chains", COLLECTION, Target::Filters);
+    add("/filter-chains/{filter_chains}", ONE, Target::Filters);
+    for above in ["route", "service"] {
+        add(
+            &format!("/filter-chains/{{filter_chains}}/{above}"),
+            ONE,
+            Target::Filters,
+        );
+        let chains = format!("/{above}s/{{{above}s}}/filter-chains");
+        add(&chains, COLLECTION, Target::Filters);
+        add(&format!("{chains}/{{filter_chains}}"), ONE, Target::Filters);
+    }
+    for which in ["all", "disabled", "enabled"] {
+        add(
+            &format!("/routes/{{routes}}/filters/{which}"),
+            READ,
+            Target::Filters,
+        );
+    }
     all
 }
 
@@ -206,6 +281,16 @@ mod tests {
             paths,
             [
                 "/",
+                "/ca_certificates",
+                "/ca_certificates/{ca_certificates}",
+                "/certificates",
+                "/certificates/{certificates}",
+                "/certificates/{certificates}/services",
+                "/certificates/{certificates}/services/{services}",
+                "/certificates/{certificates}/snis",
+                "/certificates/{certificates}/snis/{snis}",
+                "/certificates/{certificates}/upstreams",
+                "/certificates/{certificates}/upstreams/{upstreams}",
                 "/consumers",
                 "/consumers/{consumers}",
                 "/consumers/{consumers}/key-auth",
@@ -213,9 +298,20 @@ mod tests {
                 "/consumers/{consumers}/plugins",
                 "/consumers/{consumers}/plugins/{plugins}",
                 "/endpoints",
+                "/filter-chains",
+                "/filter-chains/{filter_chains}",
+                "/filter-chains/{filter_chains}/route",
+                "/filter-chains/{filter_chains}/service",
                 "/key-auths",
                 "/key-auths/{keyauth_credentials}",
                 "/key-auths/{keyauth_credentials}/consumer",
+                "/key-sets",
+                "/key-sets/{key_sets}",
+                "/key-sets/{key_sets}/keys",
+                "/key-sets/{key_sets}/keys/{keys}",
+                "/keys",
+                "/keys/{keys}",
+                "/keys/{keys}/set",
                 "/plugins",
                 "/plugins/enabled",
                 "/plugins/schema/{name}",
@@ -226,22 +322,52 @@ mod tests {
                 "/retry-budgets",
                 "/routes",
                 "/routes/{routes}",
+                "/routes/{routes}/filter-chains",
+                "/routes/{routes}/filter-chains/{filter_chains}",
+                "/routes/{routes}/filters/all",
+                "/routes/{routes}/filters/disabled",
+                "/routes/{routes}/filters/enabled",
                 "/routes/{routes}/plugins",
                 "/routes/{routes}/plugins/{plugins}",
                 "/routes/{routes}/service",
+                "/schemas/filters/{name}",
                 "/schemas/plugins/validate",
                 "/schemas/plugins/{name}",
+                "/schemas/vaults/validate",
+                "/schemas/vaults/{name}",
                 "/schemas/{db_entity_name}/validate",
                 "/schemas/{name}",
                 "/services",
                 "/services/{services}",
+                "/services/{services}/client_certificate",
+                "/services/{services}/filter-chains",
+                "/services/{services}/filter-chains/{filter_chains}",
                 "/services/{services}/plugins",
                 "/services/{services}/plugins/{plugins}",
                 "/services/{services}/routes",
                 "/services/{services}/routes/{routes}",
+                "/snis",
+                "/snis/{snis}",
+                "/snis/{snis}/certificate",
                 "/status",
                 "/tags",
                 "/tags/{tags}",
+                "/targets",
+                "/targets/{targets}",
+                "/targets/{targets}/upstream",
+                "/upstreams",
+                "/upstreams/{upstreams}",
+                "/upstreams/{upstreams}/client_certificate",
+                "/upstreams/{upstreams}/health",
+                "/upstreams/{upstreams}/targets",
+                "/upstreams/{upstreams}/targets/all",
+                "/upstreams/{upstreams}/targets/{targets}",
+                "/upstreams/{upstreams}/targets/{targets}/healthy",
+                "/upstreams/{upstreams}/targets/{targets}/unhealthy",
+                "/upstreams/{upstreams}/targets/{targets}/{address}/healthy",
+                "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
+                "/vaults",
+                "/vaults/{vaults}",
             ]
         );
     }

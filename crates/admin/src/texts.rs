@@ -11,6 +11,8 @@ pub(crate) const ROUTE_PROTOCOLS: &str = "must match the associated route's prot
 pub(crate) const SERVICE_PROTOCOLS: &str =
     "must match the protocols of at least one route pointing to this Plugin's service";
 pub(crate) const TAGS_READ_ONLY: &str = "does not support insert/upsert/update/delete operations";
+pub(crate) const NO_FILTERS: &str = "this endpoint is only available when wasm is enabled";
+pub(crate) const NO_SNI: &str = "SNI not found";
 
 // Kong has no words for these: it answers 500, or nginx answers.
 pub(crate) const NOT_AN_OBJECT: &str = "Cannot parse JSON body: it must be an object";

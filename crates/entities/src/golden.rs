@@ -134,10 +134,31 @@ fn schemas_are_those_of_kong() {
             include_str!("../testdata/schema_consumers.json"),
         ),
         ("plugins", include_str!("../testdata/schema_plugins.json")),
+        (
+            "upstreams",
+            include_str!("../testdata/schema_upstreams.json"),
+        ),
+        ("targets", include_str!("../testdata/schema_targets.json")),
+        (
+            "certificates",
+            include_str!("../testdata/schema_certificates.json"),
+        ),
+        ("snis", include_str!("../testdata/schema_snis.json")),
+        (
+            "ca_certificates",
+            include_str!("../testdata/schema_ca_certificates.json"),
+        ),
+        ("vaults", include_str!("../testdata/schema_vaults.json")),
+        ("key_sets", include_str!("../testdata/schema_key_sets.json")),
+        ("keys", include_str!("../testdata/schema_keys.json")),
     ] {
         let def = crate::core(name).unwrap();
         assert_schema(name, schema_json(def), want);
     }
+    let want = include_str!("../testdata/schema_workspaces.json");
+    assert_schema("workspaces", schema_json(&crate::SCHEMAS_ONLY[0]), want);
+    let want = include_str!("../testdata/schema_vault_env.json");
+    assert_schema("env", plugin_schema_json(&crate::VAULT_KINDS[0].1), want);
     for (name, want) in [
         (
             "key-auth",

@@ -113,6 +113,7 @@ pub(crate) fn def() -> EntityDef {
     let not_http = string().one_of(["tcp", "tls", "udp", "grpc", "grpcs"]);
     EntityDef::new("services", Service::fields())
         .endpoint_key("name")
+        .nested("client_certificate", "services")
         .catalogue(crate::core)
         .shorthand(Shorthand {
             name: "url",

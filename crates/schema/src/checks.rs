@@ -8,7 +8,10 @@ mod url;
 
 use serde_json::Value;
 
-pub use host::{host, host_pattern, host_with_optional_port, ip, ip_or_cidr, sni, wildcard_sni};
+pub use host::{
+    HostKind, HostParts, host, host_pattern, host_with_optional_port, ip, ip_or_cidr, sni,
+    split_host, wildcard_sni,
+};
 pub use path::{normalize as normalize_path, path, route_path};
 pub use url::{UrlParts, split_url, url};
 

@@ -92,6 +92,12 @@ pub struct Field {
     pub auto: bool,
     /// No two rows may share it.
     pub unique: bool,
+    /// Unique even where Kong Enterprise would keep workspaces apart. Only shown: there is one workspace here.
+    pub unique_across_ws: bool,
+    /// Says `unique: false` out loud, as one of Kong's schemas does.
+    pub says_not_unique: bool,
+    /// Part of what clients write and see, but not of the stored row: whoever serves the entity takes it out and puts it in.
+    pub transient: bool,
     /// A string with the form of a UUID.
     pub uuid: bool,
     /// A number of seconds since 1970.
@@ -163,6 +169,9 @@ impl Field {
             default: None,
             auto: false,
             unique: false,
+            unique_across_ws: false,
+            says_not_unique: false,
+            transient: false,
             uuid: false,
             timestamp: false,
             one_of: None,
@@ -223,6 +232,25 @@ impl Field {
     /// No two rows may share it.
     pub fn unique(mut self) -> Self {
         self.unique = true;
+        self
+    }
+
+    /// No two rows may share it, whatever their workspace.
+    pub fn unique_across_ws(mut self) -> Self {
+        self.unique = true;
+        self.unique_across_ws = true;
+        self
+    }
+
+    /// Says `unique: false` out loud.
+    pub fn not_unique(mut self) -> Self {
+        self.says_not_unique = true;
+        self
+    }
+
+    /// Not stored with the row.
+    pub fn transient(mut self) -> Self {
+        self.transient = true;
         self
     }
 
@@ -452,6 +480,13 @@ pub fn id() -> Field {
 /// `created_at`, `updated_at`: seconds since 1970, filled by the server.
 pub fn timestamp() -> Field {
     let mut f = integer().auto();
+    f.timestamp = true;
+    f
+}
+
+/// As [`timestamp`], with milliseconds behind the point.
+pub fn timestamp_ms() -> Field {
+    let mut f = number().auto();
     f.timestamp = true;
     f
 }

@@ -111,6 +111,8 @@ fn rules(f: &Field) -> Map<String, Value> {
     let flags = [
         ("auto", f.auto),
         ("unique", f.unique),
+        ("unique_across_ws", f.unique_across_ws),
+        ("transient", f.transient),
         ("uuid", f.uuid),
         ("timestamp", f.timestamp),
         ("is_regex", f.is_regex),
@@ -123,6 +125,9 @@ fn rules(f: &Field) -> Map<String, Value> {
             .filter(|(_, on)| *on)
             .map(|(k, _)| (k.to_owned(), true.into())),
     );
+    if f.says_not_unique {
+        out.insert("unique".into(), false.into());
+    }
     let patterns =
         |list: &[Pattern]| (!list.is_empty()).then(|| list.iter().map(pattern).collect());
     let values: [(&str, Option<Value>); 19] = [

@@ -6,6 +6,7 @@
 //!
 //! Not for requests: the data plane never waits for anything in here.
 
+mod batch;
 mod cell;
 mod check;
 mod config;
@@ -31,6 +32,7 @@ mod testpg;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use batch::Write;
 pub use config::PgConfig;
 pub use counters::{Increment, PgCounters};
 pub use error::{StoreError, UpdateError};

@@ -247,31 +247,7 @@ impl Store {
     /// `Referenced` when a row that does not go with it points at it; `Unavailable`, `Internal`.
     pub async fn delete(&self, def: &EntityDef, key: &Key<'_>) -> Result<bool, StoreError> {
         let table = self.tables().of(def)?;
-        let (field, value) = self.key(table, key)?;
-        let plan = table
-            .deletes
-            .iter()
-            .find(|(f, _)| *f == field)
-            .map(|(_, p)| p)
-            .ok_or_else(|| {
-                StoreError::Internal(format!("{field} of {} is not unique", table.name))
-            })?;
-        let mut steps: Vec<Step> = plan
-            .locks
-            .iter()
-            .map(|sql| Step {
-                sql: sql.clone(),
-                cells: vec![value.clone()],
-                logged: None,
-                inserts: None,
-            })
-            .collect();
-        steps.push(Step {
-            sql: plan.delete.clone(),
-            cells: vec![value],
-            logged: Some(0),
-            inserts: None,
-        });
+        let steps = self.delete_steps(table, key)?;
         match self.core.writer.write(steps).await {
             Ok(rows) => Ok(!rows.is_empty()),
             Err(Refusal::Store(e)) => Err(e),
@@ -310,6 +286,44 @@ impl Store {
             }
         }
         Ok(gone)
+    }
+
+    /// The statements that delete a row; the last answers what went.
+    pub(crate) fn delete_steps(
+        &self,
+        table: &Table,
+        key: &Key<'_>,
+    ) -> Result<Vec<Step>, StoreError> {
+        let (field, value) = self.key(table, key)?;
+        let plan = table
+            .deletes
+            .iter()
+            .find(|(f, _)| *f == field)
+            .map(|(_, p)| p)
+            .ok_or_else(|| {
+                StoreError::Internal(format!("{field} of {} is not unique", table.name))
+            })?;
+        let mut steps: Vec<Step> = plan
+            .locks
+            .iter()
+            .map(|sql| Step {
+                sql: sql.clone(),
+                cells: vec![value.clone()],
+                logged: None,
+                inserts: None,
+            })
+            .collect();
+        steps.push(Step {
+            sql: plan.delete.clone(),
+            cells: vec![value],
+            logged: Some(0),
+            inserts: None,
+        });
+        Ok(steps)
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.core.writer
     }
 
     pub(crate) fn cfg(&self) -> &PgConfig {
@@ -355,16 +369,16 @@ impl Store {
         }
     }
 
-    /// Writes `row` with a statement that takes its cells.
-    async fn put(
+    /// The statements that write `row`; the last is `sql`.
+    pub(crate) fn put_steps(
         &self,
         table: &Table,
         sql: Arc<str>,
-        row: Row,
+        row: &Row,
         base: Option<&str>,
-    ) -> Result<Option<Row>, StoreError> {
-        self.check_foreigns(table, &row)?;
-        let cells = cells(table, &row, base)?;
+    ) -> Result<Vec<Step>, StoreError> {
+        self.check_foreigns(table, row)?;
+        let cells = cells(table, row, base)?;
         let inserts = match cells.first() {
             Some(Cell::Uuid(id)) if Arc::ptr_eq(&sql, &table.insert) => Some((table.name, *id)),
             _ => None,
@@ -376,7 +390,7 @@ impl Store {
             inserts,
         };
         // What has expired but is still there must not be in the way of a new row with the same values.
-        let steps = match &table.purge {
+        Ok(match &table.purge {
             Some(purge) => vec![
                 Step {
                     sql: purge.clone(),
@@ -387,7 +401,18 @@ impl Store {
                 write,
             ],
             None => vec![write],
-        };
+        })
+    }
+
+    /// Writes `row` with a statement that takes its cells.
+    async fn put(
+        &self,
+        table: &Table,
+        sql: Arc<str>,
+        row: Row,
+        base: Option<&str>,
+    ) -> Result<Option<Row>, StoreError> {
+        let steps = self.put_steps(table, sql, &row, base)?;
         match self.core.writer.write(steps).await {
             Ok(rows) => rows.first().map(|r| decode::json(table, r)).transpose(),
             Err(Refusal::Store(e)) => Err(e),

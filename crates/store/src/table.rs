@@ -86,7 +86,7 @@ pub(crate) struct Foreign {
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) def: EntityDef,
-    /// One for each field, in its order.
+    /// One for each field that is stored, in its order.
     pub(crate) columns: Vec<Column>,
     pub(crate) foreigns: Vec<Foreign>,
     /// Constraint and fields, the primary key's among them.
@@ -113,6 +113,7 @@ impl Table {
             .record
             .fields
             .iter()
+            .filter(|(_, f)| !f.transient)
             .map(|(n, f)| {
                 let ty = ColumnType::of(n, f);
                 let column = if ty == ColumnType::Ref {

@@ -1,13 +1,16 @@
 //! Rows over HTTP: one set of handlers for all entities (`kong/api/endpoints.lua`).
 
+mod certificates;
+mod health;
 mod plugins;
 mod read;
 mod references;
+mod targets;
 mod write;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::Value;
 use silverback_store::{Key, Row};
 use uuid::Uuid;
@@ -107,7 +110,8 @@ pub(crate) async fn serve(mut call: Call<'_>, target: Target) -> Answer {
         } => {
             let above = app.model.of(parent)?;
             let id = find(app, above, call.segment(1)?).await?;
-            below(&call, app.model.of(entity)?, (field, id), payload).await
+            let entity = app.model.of(entity)?;
+            below(&call, entity, (field, id), payload).await
         }
         Target::RowBelow {
             parent,
@@ -116,7 +120,11 @@ pub(crate) async fn serve(mut call: Call<'_>, target: Target) -> Answer {
         } => {
             let above = app.model.of(parent)?;
             let id = find(app, above, call.segment(1)?).await?;
-            row_below(&call, app.model.of(entity)?, (field, id), payload).await
+            let entity = app.model.of(entity)?;
+            if entity.def.name == targets::TARGETS {
+                return targets::row(&call, entity, (field, id), payload).await;
+            }
+            row_below(&call, entity, (field, id), payload).await
         }
         Target::Hop { entity, field, to } => {
             hop(
@@ -128,6 +136,9 @@ pub(crate) async fn serve(mut call: Call<'_>, target: Target) -> Answer {
             )
             .await
         }
+        Target::AllTargets => targets::every(&call).await,
+        Target::UpstreamHealth => health::upstream(&call).await,
+        Target::TargetHealth { healthy } => health::report(&call, healthy).await,
         _ => Err(ApiError::not_found()),
     }
 }
@@ -140,22 +151,26 @@ async fn collection(call: &Call<'_>, entity: &Entity, payload: Payload) -> Answe
     }
 }
 
-async fn row(call: &Call<'_>, entity: &Entity, payload: Payload) -> Answer {
-    let key = RowKey::parse(entity, call.segment(1)?)?;
+async fn row(call: &Call<'_>, entity: &Entity, mut payload: Payload) -> Answer {
+    let text = call.segment(1)?;
+    if entity.def.name == certificates::CERTIFICATES {
+        certificates::prepare(&mut payload, &text, call.method);
+    }
+    let key = key(call.app, entity, text, call.method == Method::PUT).await?;
     match *call.method {
         Method::GET | Method::HEAD => read::one(call.app, entity, &key).await,
         Method::PUT => write::upsert(call.app, entity, key, payload, None).await,
         Method::PATCH => write::update(call.app, entity, &key, payload, None).await,
-        Method::DELETE => {
-            call.app.store.delete(&entity.def, &key.store()).await?;
-            Ok(respond::empty(StatusCode::NO_CONTENT))
-        }
+        Method::DELETE => write::delete(call.app, entity, &key).await,
         _ => Err(ApiError::MethodNotAllowed),
     }
 }
 
 async fn below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Payload) -> Answer {
     match *call.method {
+        Method::GET | Method::HEAD if entity.def.name == targets::TARGETS => {
+            targets::page(call, entity, parent).await
+        }
         Method::GET | Method::HEAD => {
             read::page(call.app, entity, &call.args, Some(parent), call.path).await
         }
@@ -170,7 +185,7 @@ async fn row_below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Pa
     match *call.method {
         Method::GET | Method::HEAD => {
             let row = read::below(app, entity, &key, parent).await?;
-            Ok(respond::ok(&read::shown(app, entity, row)))
+            Ok(respond::ok(&read::shown(app, entity, row).await?))
         }
         Method::PUT => write::upsert(app, entity, key, payload, Some(parent)).await,
         Method::PATCH => write::update(app, entity, &key, payload, Some(parent)).await,
@@ -181,8 +196,7 @@ async fn row_below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Pa
                 .and_then(Value::as_str)
                 .and_then(uuid)
                 .ok_or_else(ApiError::not_found)?;
-            app.store.delete(&entity.def, &Key::Id(id)).await?;
-            Ok(respond::empty(StatusCode::NO_CONTENT))
+            write::delete(app, entity, &RowKey::Id(id)).await
         }
         _ => Err(ApiError::MethodNotAllowed),
     }
@@ -197,7 +211,7 @@ async fn hop(
     payload: Payload,
 ) -> Answer {
     let app = call.app;
-    let key = RowKey::parse(entity, call.segment(1)?)?;
+    let key = key(app, entity, call.segment(1)?, false).await?;
     let row = app
         .store
         .get(&entity.def, &key.store())
@@ -220,9 +234,17 @@ async fn hop(
     }
 }
 
+/// Which row a path names. A certificate is also named by its server names; `or_new`: by one that is not there yet as well.
+async fn key(app: &App, entity: &Entity, text: String, or_new: bool) -> Result<RowKey, ApiError> {
+    if entity.def.name == certificates::CERTIFICATES && uuid(&text).is_none() {
+        return certificates::named(app, text, or_new).await;
+    }
+    RowKey::parse(entity, text)
+}
+
 /// The id of the row that a path names, without reading it.
 async fn find(app: &App, entity: &Entity, text: String) -> Result<Uuid, ApiError> {
-    let found = match RowKey::parse(entity, text)? {
+    let found = match key(app, entity, text, false).await? {
         RowKey::Id(id) => app
             .store
             .exists_many(&entity.def, &[id])

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use silverback_schema::output::show;
 use silverback_store::{Key, Page, Row};
 
+use super::certificates::{self, CERTIFICATES};
 use super::{Parent, RowKey, reference};
 use crate::app::App;
 use crate::errors::{Answer, ApiError};
@@ -32,10 +33,7 @@ pub(super) async fn page(
 ) -> Answer {
     let query = args.page(&entity.def, parent)?;
     let Page { rows, next } = app.store.list(&entity.def, &query).await?;
-    let rows = rows
-        .into_iter()
-        .map(|row| shown(app, entity, row))
-        .collect();
+    let rows = all_shown(app, entity, rows).await?;
     Ok(respond::ok(&listed(rows, next, |offset| {
         args.next(&format!("/{path}"), offset, parent.is_some())
     })))
@@ -48,7 +46,7 @@ pub(super) async fn one(app: &App, entity: &Entity, key: &RowKey) -> Answer {
         .get(&entity.def, &key.store())
         .await?
         .ok_or_else(ApiError::not_found)?;
-    Ok(respond::ok(&shown(app, entity, row)))
+    Ok(respond::ok(&shown(app, entity, row).await?))
 }
 
 /// One row, as it is stored, if it hangs on that parent.
@@ -64,8 +62,28 @@ pub(super) async fn below(
 }
 
 /// A stored row as clients see it.
-pub(super) fn shown(app: &App, entity: &Entity, row: Row) -> Map<String, Value> {
-    show(app.model.def_to_show(entity, &row), row)
+pub(super) async fn shown(
+    app: &App,
+    entity: &Entity,
+    row: Row,
+) -> Result<Map<String, Value>, ApiError> {
+    let rows = all_shown(app, entity, vec![row]).await?;
+    // One went in.
+    rows.into_iter().next().ok_or_else(ApiError::not_found)
+}
+
+/// Stored rows as clients see them.
+pub(super) async fn all_shown(
+    app: &App,
+    entity: &Entity,
+    rows: Vec<Row>,
+) -> Result<Vec<Map<String, Value>>, ApiError> {
+    let show = |row: Row| show(app.model.def_to_show(entity, &row), row);
+    let mut rows: Vec<_> = rows.into_iter().map(show).collect();
+    if entity.def.name == CERTIFICATES {
+        certificates::add_names(app, &mut rows).await?;
+    }
+    Ok(rows)
 }
 
 /// The body of a page: `offset` only when there is a next one.
@@ -95,7 +113,7 @@ async fn by_custom_id(app: &App, entity: &Entity, custom_id: &str) -> Answer {
         .store
         .get(&entity.def, &Key::Unique("custom_id", custom_id))
         .await?;
-    let rows = row.into_iter().map(|row| shown(app, entity, row)).collect();
+    let rows = all_shown(app, entity, row.into_iter().collect()).await?;
     Ok(respond::ok(&listed(rows, None, |_| String::new())))
 }
 

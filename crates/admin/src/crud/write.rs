@@ -6,11 +6,12 @@ use silverback_schema::validate::ttl_violation;
 use silverback_schema::{Op, complete, form, patch};
 use silverback_store::Row;
 
+use super::certificates::{self, CA_CERTIFICATES, CERTIFICATES};
 use super::{Parent, RowKey, accept, now, plugins, read, references};
 use crate::app::App;
 use crate::body::Payload;
 use crate::errors::{Answer, ApiError};
-use crate::model::{Entity, PLUGINS};
+use crate::model::{Entity, PLUGINS, uuid};
 use crate::respond;
 
 /// `POST`.
@@ -21,10 +22,14 @@ pub(super) async fn insert(
     parent: Option<Parent>,
 ) -> Answer {
     let row = completed(app, entity, payload, parent, Op::Insert).await?;
-    let stored = app.store.insert(&entity.def, row).await?;
+    let stored = if entity.def.name == CERTIFICATES {
+        certificates::put(app, entity, row, Op::Insert).await?
+    } else {
+        app.store.insert(&entity.def, row).await?
+    };
     Ok(respond::json(
         StatusCode::CREATED,
-        &read::shown(app, entity, stored),
+        &read::shown(app, entity, stored).await?,
     ))
 }
 
@@ -45,10 +50,13 @@ pub(super) async fn upsert(
     };
     let row = completed(app, entity, payload, parent, Op::Upsert).await?;
     let stored = match key {
+        RowKey::Id(_) if entity.def.name == CERTIFICATES => {
+            certificates::put(app, entity, row, Op::Upsert).await?
+        }
         RowKey::Id(_) => app.store.upsert(&entity.def, row).await?,
         RowKey::Named(field, _) => app.store.upsert_by(&entity.def, field, row).await?,
     };
-    Ok(respond::ok(&read::shown(app, entity, stored)))
+    Ok(respond::ok(&read::shown(app, entity, stored).await?))
 }
 
 /// `PATCH`. The row is read, changed and written in one transaction, so that of two changes at the same time none is lost.
@@ -60,7 +68,20 @@ pub(super) async fn update(
     parent: Option<Parent>,
 ) -> Answer {
     let stored = changed(app, entity, key, payload, parent).await?;
-    Ok(respond::ok(&read::shown(app, entity, stored)))
+    Ok(respond::ok(&read::shown(app, entity, stored).await?))
+}
+
+/// `DELETE`. That there is no such row is no failure.
+pub(super) async fn delete(app: &App, entity: &Entity, key: &RowKey) -> Answer {
+    match (entity.def.name, key) {
+        (CERTIFICATES, RowKey::Id(id)) => certificates::delete(app, entity, *id).await?,
+        (CA_CERTIFICATES, RowKey::Id(id)) => {
+            certificates::authority_is_free(app, *id).await?;
+            app.store.delete(&entity.def, &key.store()).await?;
+        }
+        _ => drop(app.store.delete(&entity.def, &key.store()).await?),
+    }
+    Ok(respond::empty(StatusCode::NO_CONTENT))
 }
 
 /// Makes a row point at another.
@@ -114,23 +135,32 @@ async fn changed(
         None
     };
     let fields = prepared(app, entity, payload, before.as_ref()).await?;
+    let names = certificates::names(entity, &fields);
+    if let (Some(names), RowKey::Id(id)) = (&names, key) {
+        certificates::check_names(app, names, Some(*id)).await?;
+    }
     let change = |old: &Row| -> Result<Row, ApiError> {
         let def = app.model.def_of(entity, &fields, Some(old))?;
         let row = patch(def, old, fields, now())?;
         accept(app, entity, &row)?;
         Ok(row)
     };
-    app.store
+    let stored = app
+        .store
         .update_with(&entity.def, &key.store(), parent, change)
         .await?
-        .ok_or_else(not_found)
+        .ok_or_else(not_found)?;
+    if let (Some(names), RowKey::Id(id)) = (names, key) {
+        certificates::replace_names(app, *id, &names).await?;
+    }
+    Ok(stored)
 }
 
-/// Whether a change can be understood only with the row before one's eyes: a plugin's, whose name decides what the body means, or
-/// whose protocols have to fit its place.
+/// Whether a change can be understood only with the row before one's eyes: a plugin's or a vault's, whose name decides what the body
+/// means, or a plugin's whose protocols have to fit its place.
 fn needs_row(entity: &Entity, payload: &Payload) -> bool {
-    entity.def.name == PLUGINS
-        && (!payload.fields.contains_key("name") || plugins::moves(&payload.fields))
+    let unnamed = entity.has_kinds() && !payload.fields.contains_key("name");
+    unnamed || entity.def.name == PLUGINS && plugins::moves(&payload.fields)
 }
 
 /// A body as a complete row.
@@ -147,9 +177,18 @@ async fn completed(
             .insert(field.to_owned(), json!({ "id": id.to_string() }));
     }
     let fields = prepared(app, entity, payload, None).await?;
+    let names = certificates::names(entity, &fields);
+    if let Some(names) = &names {
+        let own = fields.get("id").and_then(Value::as_str).and_then(uuid);
+        certificates::check_names(app, names, own).await?;
+    }
     let def = app.model.def_of(entity, &fields, None)?;
-    let row = complete(def, fields, op, now())?;
+    let mut row = complete(def, fields, op, now())?;
     accept(app, entity, &row)?;
+    if entity.def.name == CERTIFICATES && names.is_none() {
+        // Not said is another thing than none.
+        row.remove("snis");
+    }
     Ok(row)
 }
 

@@ -1,8 +1,10 @@
 //! The API over a real Postgres, without sockets unless they are what is tested.
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod crud;
 mod harness;
 mod plugins;
 mod sockets;
+mod targets;
 mod transport;

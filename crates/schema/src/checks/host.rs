@@ -8,10 +8,50 @@ use super::text;
 
 /// What a host is, told by its characters alone: more than one colon is IPv6, digits and dots are IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HostKind {
+pub enum HostKind {
+    /// Four numbers.
     Ipv4,
+    /// Groups of hexadecimal digits.
     Ipv6,
+    /// Anything else.
     Name,
+}
+
+/// A host and its port, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostParts {
+    /// What the host is.
+    pub kind: HostKind,
+    /// As Kong writes it (`normalize_ip` in `kong/tools/ip.lua`): IPv4 without leading zeros, IPv6 in full and in brackets, a name as it is.
+    pub host: String,
+    /// The port, when there is one.
+    pub port: Option<u16>,
+}
+
+/// Takes a host with or without a port apart; `None` when it is none.
+pub fn split_host(address: &str) -> Option<HostParts> {
+    let (kind, port) = parse(address).ok()?;
+    let bare = match (kind, port) {
+        (HostKind::Ipv6, _) => address
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+            .map_or(address, |(ip, _)| ip),
+        (_, Some(_)) => address.rsplit_once(':').map_or(address, |(host, _)| host),
+        (_, None) => address,
+    };
+    let host = match kind {
+        HostKind::Name => bare.to_owned(),
+        HostKind::Ipv4 => {
+            let octets = bare.split('.').map(|o| o.parse::<u8>().unwrap_or_default());
+            octets.map(|o| o.to_string()).collect::<Vec<_>>().join(".")
+        }
+        HostKind::Ipv6 => {
+            let groups = bare.parse::<Ipv6Addr>().ok()?.segments();
+            let groups = groups.map(|g| format!("{g:04x}"));
+            format!("[{}]", groups.join(":"))
+        }
+    };
+    Some(HostParts { kind, host, port })
 }
 
 /// Why a host is none.
@@ -219,6 +259,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn addresses_are_written_in_one_way() {
+        let parts = |s: &str| {
+            let p = split_host(s).unwrap();
+            (p.kind, p.host, p.port)
+        };
+        let full = "[0000:0000:0000:0000:0000:0000:0000:0001]".to_owned();
+        assert_eq!(parts("[::1]:80"), (HostKind::Ipv6, full.clone(), Some(80)));
+        assert_eq!(parts("::1"), (HostKind::Ipv6, full, None));
+        assert_eq!(
+            parts("010.0.0.1:8"),
+            (HostKind::Ipv4, "10.0.0.1".into(), Some(8))
+        );
+        assert_eq!(parts("a.Test"), (HostKind::Name, "a.Test".into(), None));
+        assert_eq!(parts("a:1"), (HostKind::Name, "a".into(), Some(1)));
+        assert_eq!(split_host("a:70000"), None);
+        assert_eq!(split_host("a b"), None);
+    }
 
     fn err(f: fn(&Value) -> Result<(), String>, s: &str) -> String {
         f(&json!(s)).unwrap_err()

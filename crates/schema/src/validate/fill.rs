@@ -1,6 +1,7 @@
 //! Shorthands, defaults, automatic fields, coercion and merging: what is done to a row before it is checked.
 
 use std::collections::HashSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
@@ -114,6 +115,9 @@ pub(crate) fn automatic(def: &EntityDef, row: &mut Record, new: bool, now: i64) 
     for (name, field) in def.record.fields.iter().filter(|(_, f)| f.auto) {
         let absent = row.get(*name).is_none_or(Value::is_null);
         let made = match field.kind {
+            Kind::Number if *name == "updated_at" || (*name == "created_at" && new && absent) => {
+                milliseconds()
+            }
             _ if *name == "updated_at" => Value::from(now),
             _ if !new || !absent => continue,
             _ if field.uuid => uuid::Uuid::new_v4().to_string().into(),
@@ -191,6 +195,14 @@ fn drop_duplicates(items: &mut Vec<Value>) {
     }
     let mut seen = HashSet::with_capacity(items.len());
     items.retain(|v| !scalar(v) || seen.insert(v.to_string()));
+}
+
+/// Seconds since 1970 with milliseconds behind the point. From the clock: what a caller knows as "now" is whole seconds.
+fn milliseconds() -> Value {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Value::from(since.as_millis() as f64 / 1000.0)
 }
 
 fn random_key() -> String {

@@ -1,0 +1,311 @@
+//! The health of targets, as the balancer tells it (`page_for_upstream_with_health` in `kong/db/dao/targets.lua`,
+//! `kong/runloop/balancer/healthcheckers.lua`), and an operator's word on it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use futures::future::join_all;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use silverback_schema::checks::{HostKind, split_host};
+use uuid::Uuid;
+
+use super::{Call, RowKey, targets};
+use crate::errors::{Answer, ApiError};
+use crate::model::uuid;
+use crate::respond;
+use crate::status::{AddressHealth, Health, HealthReport, TargetHealth, UpstreamHealth};
+
+/// Longest time to look names up when the balancer does not know their addresses.
+const LOOK_UP: Duration = Duration::from_secs(2);
+/// Kong's words for a name that is not there.
+const NO_NAME: &str = "dns server error: 3 name error";
+
+/// `GET /upstreams/{upstreams}/health`
+pub(super) async fn upstream(call: &Call<'_>) -> Answer {
+    let app = call.app;
+    let (id, _) = upstream_of(call).await?;
+    let entity = app.model.of(targets::TARGETS)?;
+    let node = app.node.node_id.to_string();
+    let known = app.status.upstream_health(id);
+    if call.args.get("balancer_health") == Some("1") {
+        let all = app.store.below(&entity.def, "upstream", &[id]).await?;
+        let health = or_unchecked(known, &all).await;
+        let data = balancer(id, &health, &all);
+        return Ok(respond::ok(
+            &json!({ "data": data, "next": null, "node_id": node }),
+        ));
+    }
+    let (mut rows, next) = targets::window(call, entity, id).await?;
+    let health = or_unchecked(known, &rows).await;
+    for row in &mut rows {
+        let (name, weight) = name_and_weight(row);
+        let of = health.targets.get(&name);
+        row.insert("health".into(), word(of).into());
+        let data = of.map(|t| {
+            let shown = |a: &AddressHealth| {
+                json!({ "ip": a.ip, "port": a.port, "weight": a.weight, "health": a.health.as_str() })
+            };
+            target(&name, weight, t, shown)
+        });
+        row.extend(data.map(|d| ("data".to_owned(), d)));
+    }
+    let link = next
+        .as_deref()
+        .map(|offset| call.args.next(&format!("/{}", call.path), offset, true));
+    let mut body = json!({ "data": rows, "next": link, "node_id": node });
+    if let Some(offset) = next {
+        body["offset"] = offset.into();
+    }
+    Ok(respond::ok(&body))
+}
+
+/// `PUT .../healthy`, `PUT .../unhealthy`
+pub(super) async fn report(call: &Call<'_>, healthy: bool) -> Answer {
+    let app = call.app;
+    let (id, name) = upstream_of(call).await?;
+    let entity = app.model.of(targets::TARGETS)?;
+    let (_, row) = targets::one(app, entity, id, &call.segment(3)?).await?;
+    let (target, _) = name_and_weight(&row);
+    let address = match call.path.split('/').count() {
+        6 => Some(call.segment(4)?),
+        _ => None,
+    };
+    let report = HealthReport {
+        upstream: id,
+        upstream_name: &name,
+        target: &target,
+        address: address.as_deref(),
+        healthy,
+    };
+    match app.status.report_health(&report) {
+        Ok(()) => Ok(respond::empty(StatusCode::NO_CONTENT)),
+        Err(why) => Err(ApiError::bad(&why)),
+    }
+}
+
+async fn upstream_of(call: &Call<'_>) -> Result<(Uuid, String), ApiError> {
+    let entity = call.app.model.of("upstreams")?;
+    let key = RowKey::parse(entity, call.segment(1)?)?;
+    let row = call.app.store.get(&entity.def, &key.store()).await?;
+    let row = row.ok_or_else(ApiError::not_found)?;
+    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    let id = uuid(text("id")).ok_or_else(ApiError::not_found)?;
+    Ok((id, text("name").to_owned()))
+}
+
+/// What the balancer knows; of an upstream that it does not know, that nobody checks it.
+async fn or_unchecked(
+    known: Option<UpstreamHealth>,
+    rows: &[Map<String, Value>],
+) -> UpstreamHealth {
+    if let Some(known) = known {
+        return known;
+    }
+    let each = rows.iter().map(|row| async {
+        let (name, weight) = name_and_weight(row);
+        let health = unchecked(&name, weight).await;
+        (name, health)
+    });
+    let targets: BTreeMap<String, TargetHealth> = join_all(each).await.into_iter().collect();
+    UpstreamHealth {
+        healthy: targets.values().any(|t| !t.addresses.is_empty()),
+        checked: false,
+        targets,
+    }
+}
+
+async fn unchecked(name: &str, weight: u64) -> TargetHealth {
+    let Some(parts) = split_host(name) else {
+        return unresolved();
+    };
+    let port = parts.port.unwrap_or_default();
+    let address = |ip: String, weight: u64| AddressHealth {
+        ip,
+        port,
+        weight,
+        health: Health::Unchecked,
+    };
+    match parts.kind {
+        HostKind::Ipv4 => TargetHealth {
+            dns: "A".into(),
+            addresses: vec![address(parts.host, weight)],
+        },
+        HostKind::Ipv6 => TargetHealth {
+            dns: "AAAA".into(),
+            addresses: vec![address(parts.host, weight)],
+        },
+        HostKind::Name => {
+            let look_up = tokio::net::lookup_host((parts.host.as_str(), port));
+            let Ok(Ok(found)) = tokio::time::timeout(LOOK_UP, look_up).await else {
+                return unresolved();
+            };
+            let ips: Vec<IpAddr> = found.map(|a| a.ip()).collect();
+            let v4 = ips.iter().any(IpAddr::is_ipv4);
+            TargetHealth {
+                dns: if v4 { "A" } else { "AAAA" }.into(),
+                addresses: ips
+                    .into_iter()
+                    .filter(|ip| ip.is_ipv4() == v4)
+                    .map(|ip| address(shown_ip(ip), weight))
+                    .collect(),
+            }
+        }
+    }
+}
+
+fn unresolved() -> TargetHealth {
+    TargetHealth {
+        dns: NO_NAME.into(),
+        addresses: Vec::new(),
+    }
+}
+
+fn shown_ip(ip: IpAddr) -> String {
+    let full = |ip: Ipv6Addr| ip.segments().map(|g| format!("{g:04x}")).join(":");
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{}]", full(ip)),
+    }
+}
+
+fn name_and_weight(row: &Map<String, Value>) -> (String, u64) {
+    let name = row
+        .get("target")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let weight = row
+        .get("weight")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
+    (name.to_owned(), weight)
+}
+
+/// One healthy address makes a target healthy.
+fn word(target: Option<&TargetHealth>) -> &'static str {
+    let addresses = target.map_or(&[][..], |t| &t.addresses);
+    let any = |health: Health| addresses.iter().any(|a| a.health == health);
+    if addresses.is_empty() {
+        "DNS_ERROR"
+    } else if any(Health::Healthy) {
+        Health::Healthy.as_str()
+    } else if any(Health::Unhealthy) {
+        Health::Unhealthy.as_str()
+    } else {
+        Health::Unchecked.as_str()
+    }
+}
+
+fn weights<'a>(addresses: impl Iterator<Item = &'a AddressHealth>) -> Value {
+    let (mut total, mut unavailable) = (0, 0);
+    for a in addresses {
+        total += a.weight;
+        unavailable += if a.health == Health::Unhealthy {
+            a.weight
+        } else {
+            0
+        };
+    }
+    json!({ "total": total, "unavailable": unavailable, "available": total - unavailable })
+}
+
+fn target(
+    name: &str,
+    weight: u64,
+    health: &TargetHealth,
+    address: impl Fn(&AddressHealth) -> Value,
+) -> Value {
+    let (host, port) = name.rsplit_once(':').unwrap_or((name, ""));
+    let addresses: Vec<Value> = health.addresses.iter().map(address).collect();
+    // Lua's empty table: clients of Kong are prepared for an object here, and not all for an empty list.
+    let addresses = if addresses.is_empty() {
+        json!({})
+    } else {
+        addresses.into()
+    };
+    json!({
+        "host": host,
+        "port": port.parse::<u16>().ok(),
+        "dns": health.dns,
+        "nodeWeight": weight,
+        "weight": weights(health.addresses.iter()),
+        "addresses": addresses,
+    })
+}
+
+fn balancer(id: Uuid, health: &UpstreamHealth, rows: &[Map<String, Value>]) -> Value {
+    let word = if health.healthy {
+        Health::Healthy
+    } else {
+        Health::Unhealthy
+    }
+    .as_str();
+    let hosts: Vec<Value> = rows
+        .iter()
+        .filter_map(|row| {
+            let (name, weight) = name_and_weight(row);
+            let of = health.targets.get(&name)?;
+            let shown = |a: &AddressHealth| {
+                let healthy = a.health != Health::Unhealthy;
+                json!({ "ip": a.ip, "port": a.port, "weight": a.weight, "healthy": healthy })
+            };
+            Some(target(&name, weight, of, shown))
+        })
+        .collect();
+    let addresses = health.targets.values().flat_map(|t| &t.addresses);
+    json!({
+        "id": id.to_string(),
+        "health": if health.checked { word } else { Health::Unchecked.as_str() },
+        "balancer_health": word,
+        "details": { "healthy": health.healthy, "weight": weights(addresses), "hosts": hosts },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(all: &[Health]) -> TargetHealth {
+        let address = |h: &Health| AddressHealth {
+            ip: "10.0.0.1".into(),
+            port: 80,
+            weight: 10,
+            health: *h,
+        };
+        TargetHealth {
+            dns: "A".into(),
+            addresses: all.iter().map(address).collect(),
+        }
+    }
+
+    #[test]
+    fn one_healthy_address_makes_a_target_healthy() {
+        use Health::{Healthy, Unchecked, Unhealthy};
+        assert_eq!(word(Some(&with(&[Unhealthy, Healthy]))), "HEALTHY");
+        assert_eq!(word(Some(&with(&[Unhealthy, Unchecked]))), "UNHEALTHY");
+        assert_eq!(word(Some(&with(&[Unchecked]))), "HEALTHCHECKS_OFF");
+        assert_eq!(word(Some(&with(&[]))), "DNS_ERROR");
+        assert_eq!(word(None), "DNS_ERROR");
+    }
+
+    #[test]
+    fn unhealthy_addresses_are_unavailable_weight() {
+        let t = with(&[Health::Unhealthy, Health::Healthy]);
+        assert_eq!(
+            weights(t.addresses.iter()),
+            json!({ "total": 20, "unavailable": 10, "available": 10 })
+        );
+    }
+
+    #[tokio::test]
+    async fn addresses_need_no_look_up() {
+        let t = unchecked("[0000:0000:0000:0000:0000:0000:0000:0001]:80", 7).await;
+        assert_eq!(t.dns, "AAAA");
+        assert_eq!((t.addresses[0].port, t.addresses[0].weight), (80, 7));
+        assert_eq!(
+            shown_ip("::1".parse::<IpAddr>().unwrap_or(IpAddr::V4([0; 4].into()))),
+            t.addresses[0].ip
+        );
+    }
+}

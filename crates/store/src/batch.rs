@@ -1,0 +1,174 @@
+//! Several writes that happen together or not at all.
+
+use silverback_schema::EntityDef;
+use uuid::Uuid;
+
+use crate::cell::Cell;
+use crate::decode;
+use crate::sql::{literal, quote};
+use crate::table::Table;
+use crate::write::{Refusal, Step};
+use crate::{Key, Row, Store, StoreError};
+
+/// One write of several.
+#[derive(Debug, Clone, Copy)]
+pub enum Write<'a> {
+    /// A new row.
+    Insert(&'a EntityDef, &'a Row),
+    /// A new row, or in place of the one with its id.
+    Upsert(&'a EntityDef, &'a Row),
+    /// A row goes, with what hangs on it.
+    Delete(&'a EntityDef, Key<'a>),
+    /// All rows go whose foreign field of that name points at a row; nothing may hang on them.
+    DeleteBelow(&'a EntityDef, &'static str, Uuid),
+}
+
+impl<'a> Write<'a> {
+    fn def(&self) -> &'a EntityDef {
+        match *self {
+            Write::Insert(def, _)
+            | Write::Upsert(def, _)
+            | Write::Delete(def, _)
+            | Write::DeleteBelow(def, ..) => def,
+        }
+    }
+
+    fn row(&self) -> Option<&'a Row> {
+        match *self {
+            Write::Insert(_, row) | Write::Upsert(_, row) => Some(row),
+            Write::Delete(..) | Write::DeleteBelow(..) => None,
+        }
+    }
+}
+
+impl Store {
+    /// Carries all of these out in one transaction, in their order, under one revision.
+    ///
+    /// # Errors
+    /// As [`Store::insert`] and [`Store::delete`], of the first that cannot be; then none of them has happened.
+    pub async fn write_all(&self, writes: &[Write<'_>]) -> Result<(), StoreError> {
+        let mut steps = Vec::new();
+        for write in writes {
+            self.steps(write, &mut steps)?;
+        }
+        match self.writer().write(steps).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::Store(e)) => Err(e),
+            Err(Refusal::Driver(e)) => Err(self.blame(writes, &e)),
+        }
+    }
+
+    /// All rows whose foreign field points at one of these, in the order of their ids.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`.
+    pub async fn below(
+        &self,
+        def: &EntityDef,
+        field: &str,
+        ids: &[Uuid],
+    ) -> Result<Vec<Row>, StoreError> {
+        let table = self.tables().of(def)?;
+        let column = column(table, field)?;
+        let sql = format!(
+            "select {} from {} where {column} = any($1::text[]::uuid[]) and {} order by id",
+            table.row,
+            quote(table.name),
+            table.alive
+        );
+        let ids = Cell::Texts(ids.iter().map(Uuid::to_string).collect());
+        let rows = self.pool().query(&sql, &[ids]).await?;
+        rows.iter().map(|r| decode::json(table, r)).collect()
+    }
+
+    /// The id of a row whose list `field` contains that text.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`.
+    pub async fn any_with(
+        &self,
+        def: &EntityDef,
+        field: &str,
+        element: &str,
+    ) -> Result<Option<Uuid>, StoreError> {
+        let table = self.tables().of(def)?;
+        let column = column(table, field)?;
+        let sql = format!(
+            "select id from {} where {column} is not null and {column} @> $1 and {} limit 1",
+            quote(table.name),
+            table.alive
+        );
+        let list = Cell::Json(serde_json::Value::from(vec![element]).to_string());
+        let rows = self.pool().query(&sql, &[list]).await?;
+        Ok(rows.first().map(|r| r.try_get(0)).transpose()?)
+    }
+
+    fn steps(&self, write: &Write<'_>, out: &mut Vec<Step>) -> Result<(), StoreError> {
+        let table = self.tables().of(write.def())?;
+        match *write {
+            Write::Insert(_, row) | Write::Upsert(_, row) => {
+                let sql = match write {
+                    Write::Insert(..) => &table.insert,
+                    _ => &table.upsert,
+                };
+                out.extend(self.put_steps(table, sql.clone(), row, Some("created_at"))?);
+            }
+            Write::Delete(_, key) => out.extend(self.delete_steps(table, &key)?),
+            Write::DeleteBelow(_, field, id) => out.push(Step {
+                sql: format!(
+                    "delete from {} where {} = $1 returning {}, id, 'delete'",
+                    quote(table.name),
+                    column(table, field)?,
+                    literal(table.name)
+                )
+                .into(),
+                cells: vec![Cell::Uuid(id)],
+                logged: Some(0),
+                inserts: None,
+            }),
+        }
+        Ok(())
+    }
+
+    /// The driver says which table and which constraint; of several rows of that table, the one whose values it quotes is to blame.
+    fn blame(&self, writes: &[Write<'_>], e: &tokio_postgres::Error) -> StoreError {
+        let db = e.as_db_error();
+        let table = db.and_then(|db| db.table()).unwrap_or_default();
+        let detail = db.and_then(|db| db.detail()).unwrap_or_default();
+        let quoted = |row: &Row| {
+            let unique = self.tables().get(table).map(|t| t.def.unique_fields());
+            let mut values = unique
+                .into_iter()
+                .flatten()
+                .filter_map(|f| row.get(f)?.as_str());
+            values.any(|v| detail.contains(&format!("=({v})")))
+        };
+        let of_table = || writes.iter().filter(|w| w.def().name == table);
+        let found = of_table()
+            .find(|w| w.row().is_some_and(quoted))
+            .or_else(|| of_table().next())
+            .or_else(|| writes.last());
+        let Some(write) = found else {
+            return StoreError::from_driver(e);
+        };
+        // A row that cannot go because of another table's is to blame itself.
+        let write = match write.row() {
+            Some(_) => write,
+            None => writes
+                .iter()
+                .rfind(|w| matches!(w, Write::Delete(..)))
+                .unwrap_or(write),
+        };
+        match self.tables().of(write.def()) {
+            Ok(table) => self.refused(table, e, write.row().unwrap_or(&Row::new())),
+            Err(e) => e,
+        }
+    }
+}
+
+fn column(table: &Table, field: &str) -> Result<String, StoreError> {
+    let column = table
+        .column(field)
+        .ok_or_else(|| StoreError::Internal(format!("{} has no {field}", table.name)))?;
+    Ok(quote(&column.name))
+}
