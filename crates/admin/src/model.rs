@@ -253,6 +253,9 @@ mod tests {
             model.get("routes").unwrap().foreign,
             [("service", "services")]
         );
+        let mut alone = CORE.clone();
+        alone.retain(|d| d.name == "services");
+        let model = Model::new(alone, Vec::new());
         assert!(model.get("services").unwrap().foreign.is_empty());
     }
 
