@@ -196,6 +196,45 @@ fn asked() -> impl Strategy<Value = Asked> {
 fn compare(routes: Vec<Route>, asked: &[Asked], flavor: Flavor) {
     let entries = entries(routes);
     let router = Router::build(&entries, flavor).unwrap();
+    agree(&router, &entries, &|n| n, asked, flavor);
+}
+
+/// Some of the routes change, some go and some come, one after the other; every time the router is amended, and must find what
+/// one that was built anew from all of them finds.
+fn compare_amended(before: Vec<Route>, after: Vec<Option<Route>>, asked: &[Asked]) {
+    let flavor = Flavor::TraditionalCompatible;
+    let all = entries(before);
+    let base = Router::build(&all, flavor).unwrap();
+    let mut gone = Vec::new();
+    let mut added = Vec::new();
+    for (n, change) in after.into_iter().enumerate() {
+        if n < all.len() {
+            gone.push(n);
+        }
+        added.extend(change.map(|r| (n, r)));
+        // As they are now: what is left of the base, then the others, with the numbers that the router gives them.
+        let newer = entries(added.iter().map(|(_, r)| r.clone()).collect());
+        let router = base.amend(&gone, &newer).unwrap().unwrap();
+        let left = (0..all.len()).filter(|n| !gone.contains(n));
+        let numbers: Vec<usize> = left
+            .chain((0..newer.len()).map(|n| all.len() + n))
+            .collect();
+        let now: Vec<_> = numbers
+            .iter()
+            .map(|&n| all.get(n).unwrap_or_else(|| &newer[n - all.len()]).clone())
+            .collect();
+        agree(&router, &now, &|n| numbers[n], asked, flavor);
+    }
+}
+
+/// `number` says which number the router gives to an entry.
+fn agree(
+    router: &Router,
+    entries: &[crate::Entry],
+    number: &dyn Fn(usize) -> usize,
+    asked: &[Asked],
+    flavor: Flavor,
+) {
     for (method, host, path, sent, sni, tls) in asked {
         let mut headers = HeaderMap::new();
         for (name, value) in sent {
@@ -223,14 +262,8 @@ fn compare(routes: Vec<Route>, asked: &[Asked], flavor: Flavor) {
                     .map(|p| String::from_utf8_lossy(p).into_owned()),
             )
         });
-        let want = find(&entries, flavor, &req);
-        assert_eq!(
-            got,
-            want,
-            "{flavor:?}\n{req:?}\nrouter: {:?}\noracle: {:?}",
-            got.as_ref().map(|g| &entries[g.0].route),
-            want.as_ref().map(|w| &entries[w.0].route)
-        );
+        let want = find(entries, flavor, &req).map(|(n, path)| (number(n), path));
+        assert_eq!(got, want, "{flavor:?}\n{req:?}\n{entries:?}");
     }
 }
 
@@ -240,6 +273,21 @@ proptest! {
     #[test]
     fn compatible_finds_what_the_oracle_finds(routes in routes(60), asked in vec(asked(), 1..12)) {
         compare(routes, &asked, Flavor::TraditionalCompatible);
+    }
+
+    #[test]
+    fn amended_finds_what_the_oracle_finds(
+        before in routes(30),
+        after in vec(option::weighted(0.7, routes(2)), 1..12),
+        asked in vec(asked(), 1..8),
+    ) {
+        let after = after.into_iter().enumerate().map(|(n, r)| {
+            let mut route = r?.pop()?;
+            // An id of its own, or that of the route it takes the place of.
+            route.id = before.get(n).map_or_else(|| uuid::Uuid::from_u128(1000 + n as u128), |b| b.id);
+            Some(route)
+        });
+        compare_amended(before.clone(), after.collect(), &asked);
     }
 
     #[test]

@@ -165,7 +165,10 @@ pub(crate) fn scan(list: &[u32], matchers: &[Matcher], q: &Query<'_>, best: &mut
         if rank >= best.rank {
             return;
         }
-        if let Some(hit) = matchers[rank as usize].check(q) {
+        let m = &matchers[rank as usize];
+        if !q.gone.has(m.entry)
+            && let Some(hit) = m.check(q)
+        {
             *best = Best { rank, hit };
             return;
         }

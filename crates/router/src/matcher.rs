@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::literal::Pattern;
 use crate::request::{Flavor, Request, split_host_port};
+use crate::router::Gone;
 
 /// Lists up to this long are searched one by one.
 const FEW: usize = 16;
@@ -240,6 +241,8 @@ pub(crate) struct Query<'a> {
     pub(crate) req: &'a Request<'a>,
     pub(crate) flavor: Flavor,
     pub(crate) tls: bool,
+    /// Entries that are passed over.
+    pub(crate) gone: &'a Gone,
 }
 
 impl Query<'_> {

@@ -34,7 +34,7 @@ pub struct Problem {
 /// A route that was found for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
-    /// Index into the entries that the router was built from.
+    /// Number of the entry: those the router was built from come first, then those [`Router::amend`] was given.
     pub entry: usize,
     /// Whether the route is for `https` alone and the request's connection is in clear text.
     /// [`protocol_verdict`](crate::protocol_verdict) says what to answer.
@@ -80,16 +80,56 @@ pub struct Captures {
 }
 
 /// An index over routes. Immutable; share it behind an `Arc` and replace it as a whole.
+///
+/// A few changes need no new index over all routes: [`Router::amend`] makes a router that shares the old one's and has a
+/// small one beside it.
 #[derive(Debug)]
 pub struct Router {
+    base: Arc<Layer>,
+    /// Entries of the base that are no more.
+    gone: Gone,
+    /// Routes that came after the base was built.
+    added: Option<Box<Layer>>,
+    /// Whether any route that is left looks at paths.
+    reads_paths: bool,
+}
+
+/// Some of a router's routes, compiled.
+#[derive(Debug)]
+struct Layer {
     inner: Inner,
     https_only: Box<[bool]>,
+    /// Of entries that look at paths.
+    reads_paths: Box<[bool]>,
 }
 
 #[derive(Debug)]
 enum Inner {
     Compat(Compat),
     Traditional(Box<Traditional>),
+}
+
+impl Layer {
+    fn build(entries: &[Entry], flavor: Flavor) -> Result<Layer, Vec<Problem>> {
+        let inner = match flavor {
+            Flavor::TraditionalCompatible => Inner::Compat(Compat::build(entries)?),
+            Flavor::Traditional => Inner::Traditional(Box::new(Traditional::build(entries)?)),
+        };
+        let reads_paths =
+            |e: &Entry| is_served(e) && e.route.paths.as_ref().is_some_and(|p| !p.is_empty());
+        Ok(Layer {
+            inner,
+            https_only: entries.iter().map(|e| wants_https(&e.route)).collect(),
+            reads_paths: entries.iter().map(reads_paths).collect(),
+        })
+    }
+
+    fn matchers(&self) -> &[Matcher] {
+        match &self.inner {
+            Inner::Compat(r) => &r.matchers,
+            Inner::Traditional(r) => &r.matchers,
+        }
+    }
 }
 
 impl Router {
@@ -100,41 +140,93 @@ impl Router {
     /// # Errors
     /// One [`Problem`] for each route whose regular expressions cannot be used.
     pub fn build(entries: &[Entry], flavor: Flavor) -> Result<Router, Vec<Problem>> {
-        let inner = match flavor {
-            Flavor::TraditionalCompatible => Inner::Compat(Compat::build(entries)?),
-            Flavor::Traditional => Inner::Traditional(Box::new(Traditional::build(entries)?)),
-        };
+        let base = Layer::build(entries, flavor)?;
         Ok(Router {
-            inner,
-            https_only: entries.iter().map(|e| wants_https(&e.route)).collect(),
+            reads_paths: base.reads_paths.contains(&true),
+            base: Arc::new(base),
+            gone: Gone::default(),
+            added: None,
         })
+    }
+
+    /// A router over the routes this one was *built* from, without those whose numbers are in `gone`, and with `added`, which
+    /// are numbered on from the last. What this router was amended with before counts no longer.
+    ///
+    /// Takes time for what was added alone. Of the `traditional` flavour, which looks at all routes to decide between two, there is
+    /// nothing to share: `None`.
+    ///
+    /// # Errors
+    /// One [`Problem`] for each added route whose regular expressions cannot be used.
+    pub fn amend(&self, gone: &[usize], added: &[Entry]) -> Option<Result<Router, Vec<Problem>>> {
+        let Inner::Compat(_) = &self.base.inner else {
+            return None;
+        };
+        let added = match Layer::build(added, Flavor::TraditionalCompatible) {
+            Ok(layer) => layer,
+            Err(problems) => return Some(Err(problems)),
+        };
+        let mut bits = Gone::default();
+        gone.iter().for_each(|&n| bits.put(n));
+        let left = self.base.reads_paths.iter().enumerate();
+        let reads_paths = added.reads_paths.contains(&true)
+            || left.filter(|(_, r)| **r).any(|(n, _)| !bits.has(n as u32));
+        Some(Ok(Router {
+            base: self.base.clone(),
+            gone: bits,
+            added: (!added.https_only.is_empty()).then(|| Box::new(added)),
+            reads_paths,
+        }))
     }
 
     /// The route that serves a request, if any.
     pub fn find(&self, req: &Request<'_>) -> Option<Match> {
-        let query = |flavor| Query {
+        let base = &*self.base;
+        let mut q = Query {
             req,
-            flavor,
+            flavor: Flavor::Traditional,
             tls: req.is_tls(),
+            gone: &self.gone,
         };
-        let (flavor, best) = match &self.inner {
-            Inner::Compat(r) => (
-                Flavor::TraditionalCompatible,
-                r.find(&query(Flavor::TraditionalCompatible)),
-            ),
-            Inner::Traditional(r) => (Flavor::Traditional, r.find(&query(Flavor::Traditional))),
+        let (rank, hit, layer, first) = match &base.inner {
+            Inner::Compat(r) => {
+                q.flavor = Flavor::TraditionalCompatible;
+                // Kong's matcher takes text: with a path that is none it fails as soon as a rule asks for it.
+                if self.reads_paths && std::str::from_utf8(req.path).is_err() {
+                    return None;
+                }
+                let best = r.find(&q);
+                match &self.added {
+                    None => (best.rank, best.hit, base, 0),
+                    Some(added) => {
+                        q.gone = &NOTHING;
+                        let Inner::Compat(newer) = &added.inner else {
+                            return None;
+                        };
+                        let other = newer.find(&q);
+                        if newer.priority(other.rank) > r.priority(best.rank) {
+                            (other.rank, other.hit, &**added, base.https_only.len())
+                        } else {
+                            (best.rank, best.hit, base, 0)
+                        }
+                    }
+                }
+            }
+            Inner::Traditional(r) => {
+                let best = r.find(&q);
+                (best.rank, best.hit, base, 0)
+            }
         };
-        if best.rank == Best::NONE.rank {
+        if rank == Best::NONE.rank {
             return None;
         }
-        let entry = self.matcher(best.rank)?.entry as usize;
-        let needs_https = self.https_only.get(entry).copied().unwrap_or(false) && !req.is_tls();
+        let entry = layer.matchers().get(rank as usize)?.entry as usize;
+        let needs_https = layer.https_only.get(entry).copied().unwrap_or(false) && !q.tls;
         Some(Match {
-            entry,
+            entry: first + entry,
             needs_https,
-            flavor,
-            rank: best.rank,
-            hit: best.hit,
+            flavor: q.flavor,
+            rank,
+            hit,
         })
     }
 
@@ -142,7 +234,12 @@ impl Router {
     ///
     /// `found` comes from this router and `path` is the one it was found with.
     pub fn captures(&self, found: &Match, path: &[u8]) -> Option<Captures> {
-        let Paths::Regex(patterns) = &self.matcher(found.rank)?.paths else {
+        let layer = if found.entry < self.base.https_only.len() {
+            &*self.base
+        } else {
+            self.added.as_deref()?
+        };
+        let Paths::Regex(patterns) = &layer.matchers().get(found.rank as usize)?.paths else {
             return None;
         };
         let regex = patterns.get(found.hit?.regex? as usize)?.regex()?;
@@ -166,7 +263,8 @@ impl Router {
     /// [`build`](Self::build) only parses them, and the first request that gets near one compiles it.
     /// Some ten microseconds and a few kilobytes for each.
     pub fn warm(&self) {
-        for m in self.matchers() {
+        let added = self.added.iter().flat_map(|l| l.matchers());
+        for m in self.base.matchers().iter().chain(added) {
             let paths = if let Paths::Regex(patterns) = &m.paths {
                 patterns.as_slice()
             } else {
@@ -180,16 +278,27 @@ impl Router {
             }
         }
     }
+}
 
-    fn matchers(&self) -> &[Matcher] {
-        match &self.inner {
-            Inner::Compat(r) => &r.matchers,
-            Inner::Traditional(r) => &r.matchers,
+/// A set of entries' numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Gone(Vec<u64>);
+
+static NOTHING: Gone = Gone(Vec::new());
+
+impl Gone {
+    fn put(&mut self, n: usize) {
+        if self.0.len() <= n / 64 {
+            self.0.resize(n / 64 + 1, 0);
         }
+        self.0[n / 64] |= 1 << (n % 64);
     }
 
-    fn matcher(&self, rank: u32) -> Option<&Matcher> {
-        self.matchers().get(rank as usize)
+    #[inline]
+    pub(crate) fn has(&self, n: u32) -> bool {
+        self.0
+            .get(n as usize / 64)
+            .is_some_and(|bits| bits & 1 << (n % 64) != 0)
     }
 }
 

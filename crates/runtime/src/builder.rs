@@ -1,24 +1,24 @@
 //! From tables to a [`Snapshot`]. Only what a change touches is built again: a credential touches one shard of one index,
 //! a plugin leaves the router alone, a route leaves the consumers alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use silverback_entities::{Change, Tables};
-use silverback_router::{Entry, Router};
 use uuid::Uuid;
 
-use crate::chain::Chain;
 use crate::directory::DirectoryIndex;
 use crate::registry::Registries;
-use crate::snapshot::{RouteRuntime, Snapshot};
+use crate::snapshot::Snapshot;
 
 mod chains;
 mod credentials;
+mod routes;
 mod services;
 
 use chains::Chains;
 use credentials::Credentials;
+use routes::{Parts, RouteTable};
 use services::ServiceCache;
 
 /// Something in the configuration that cannot be served. What it concerns keeps its last good form.
@@ -42,16 +42,24 @@ pub struct Builder {
     credentials: Credentials,
     directory: DirectoryIndex,
     dirty: Dirty,
-    last: Option<Arc<Snapshot>>,
-    router_problems: Vec<Problem>,
+    routes: RouteTable,
 }
 
 /// Which parts a change has touched since the last build.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Dirty {
-    services: bool,
-    routes: bool,
+    everything: bool,
+    services: HashSet<Uuid>,
     plugins: bool,
+}
+
+impl Dirty {
+    fn everything() -> Self {
+        Dirty {
+            everything: true,
+            ..Dirty::default()
+        }
+    }
 }
 
 /// Builds a snapshot from nothing: for checks and tests.
@@ -81,13 +89,8 @@ impl Builder {
             chains: Chains::default(),
             credentials: Credentials::default(),
             directory: DirectoryIndex::default(),
-            dirty: Dirty {
-                services: true,
-                routes: true,
-                plugins: true,
-            },
-            last: None,
-            router_problems: Vec::new(),
+            dirty: Dirty::everything(),
+            routes: RouteTable::default(),
         }
     }
 
@@ -104,11 +107,7 @@ impl Builder {
         keep_equal(&before.plugins, &mut self.tables.plugins, |a, b| {
             a.updated_at == b.updated_at && same(a, b)
         });
-        self.dirty = Dirty {
-            services: true,
-            routes: true,
-            plugins: true,
-        };
+        self.dirty = Dirty::everything();
         self.directory = DirectoryIndex::default();
         self.credentials = Credentials::default();
         for c in self.tables.consumers.values() {
@@ -130,8 +129,8 @@ impl Builder {
         self.tables.revision = self.tables.revision.max(revision);
         for change in changes {
             match change.entity.as_str() {
-                "services" => self.dirty.services = true,
-                "routes" => self.dirty.routes = true,
+                "services" => _ = self.dirty.services.insert(change.id),
+                "routes" => self.routes.touch([change.id]),
                 "plugins" => self.dirty.plugins = true,
                 _ => {}
             }
@@ -187,44 +186,59 @@ impl Builder {
 
     /// Builds the snapshot of the rows as they are. What cannot be served is listed by [`Builder::problems`] and keeps its last
     /// good form.
+    ///
+    /// After a few changes the router of the last whole build is amended, which costs a request a second look;
+    /// [`Builder::settle`] builds it anew.
     pub fn build(&mut self) -> Arc<Snapshot> {
         let dirty = std::mem::take(&mut self.dirty);
-        if dirty.services || dirty.routes {
+        if dirty.everything {
             self.services.update(&self.tables, &mut self.registries);
         }
-        if dirty.plugins {
+        for id in &dirty.services {
+            self.services
+                .refresh(*id, &self.tables, &mut self.registries);
+        }
+        if !dirty.everything && !dirty.services.is_empty() {
+            let of_service = |r: &silverback_entities::Route| {
+                r.service.is_some_and(|s| dirty.services.contains(&s.id))
+            };
+            let routes = self.tables.routes.values().filter(|r| of_service(r));
+            self.routes.touch(routes.map(|r| r.id));
+        }
+        let plugins = dirty.everything || dirty.plugins;
+        if plugins {
             self.chains.compile(&self.tables, &self.registries);
         }
-        let last = self.last.clone();
-        let (router, routes, global) = match &last {
-            Some(l) if !(dirty.services || dirty.routes || dirty.plugins) => {
-                (l.router.clone(), l.routes.clone(), l.global.clone())
-            }
-            _ => {
-                let routes = self.routes(dirty.plugins);
-                let global = self.chains.global();
-                let unchanged = last.as_ref().filter(|_| !(dirty.services || dirty.routes));
-                match unchanged {
-                    Some(l) => (l.router.clone(), routes, global),
-                    None => match self.router(&routes) {
-                        Ok(router) => (router, routes, global),
-                        // A router that cannot be built leaves the old routes in force.
-                        Err(()) => match &last {
-                            Some(l) => (l.router.clone(), l.routes.clone(), global),
-                            None => self.without_bad_routes(&routes, global),
-                        },
-                    },
-                }
-            }
+        if dirty.everything {
+            self.routes.forget();
+        }
+        self.finish(plugins, plugins)
+    }
+
+    /// Builds everything that was only amended so far, if there is such a thing, for the next lull.
+    pub fn settle(&mut self) -> Option<Arc<Snapshot>> {
+        self.routes.amended().then(|| self.finish(true, false))
+    }
+
+    fn finish(&mut self, whole: bool, plugins_changed: bool) -> Arc<Snapshot> {
+        let parts = Parts {
+            tables: &self.tables,
+            services: &self.services,
+            chains: &mut self.chains,
+            registries: &self.registries,
+        };
+        let (router, routes) = if whole {
+            self.routes.rebuild(parts, plugins_changed)
+        } else {
+            self.routes.update(parts)
         };
         let snapshot = Arc::new(Snapshot {
             revision: self.tables.revision,
             router,
             routes,
-            global,
+            global: self.chains.global(),
             directory: self.directory.clone(),
         });
-        self.last = Some(snapshot.clone());
         self.chains.sweep();
         self.registries.pools.sweep();
         snapshot
@@ -232,114 +246,12 @@ impl Builder {
 
     /// What cannot be served as it is configured.
     pub fn problems(&self) -> Vec<Problem> {
-        self.router_problems
+        self.routes
+            .problems()
             .iter()
             .chain(self.chains.problems())
             .cloned()
             .collect()
-    }
-
-    /// All routes that are served over HTTP, by id.
-    fn routes(&mut self, plugins_changed: bool) -> Arc<[Arc<RouteRuntime>]> {
-        let known: HashMap<Uuid, &Arc<RouteRuntime>> = self
-            .last
-            .iter()
-            .flat_map(|l| l.routes.iter())
-            .map(|r| (r.route.id, r))
-            .collect();
-        let mut out = Vec::with_capacity(self.tables.routes.len());
-        for route in self.tables.routes.values() {
-            let service = match &route.service {
-                None => None,
-                Some(r) => match self.services.get(r.id) {
-                    Some(s) if s.service.enabled => Some(s),
-                    // A disabled service is as if its routes were not there. (One that is missing arrives with the next change.)
-                    _ => continue,
-                },
-            };
-            if !route.protocols.iter().any(|p| services::is_http(*p)) {
-                continue;
-            }
-            if let Some(old) = known.get(&route.id)
-                && !plugins_changed
-                && Arc::ptr_eq(&old.route, route)
-                && same_service(old.service.as_ref(), service)
-            {
-                out.push((*old).clone());
-                continue;
-            }
-            let chain = self.chains.of(route.id, route.service.map(|s| s.id));
-            out.push(Arc::new(self.services.route(
-                route,
-                service,
-                chain,
-                &self.registries,
-            )));
-        }
-        out.sort_unstable_by_key(|r| r.route.id);
-        out.into()
-    }
-
-    fn router(&mut self, routes: &[Arc<RouteRuntime>]) -> Result<Arc<Router>, ()> {
-        match Router::build(&entries(routes), self.registries.flavor) {
-            Ok(router) => {
-                self.router_problems.clear();
-                Ok(Arc::new(router))
-            }
-            Err(problems) => {
-                self.router_problems = problems
-                    .into_iter()
-                    .map(|p| Problem {
-                        entity: "routes",
-                        id: p.route,
-                        what: p.what,
-                    })
-                    .collect();
-                Err(())
-            }
-        }
-    }
-
-    /// At the first build there is nothing to keep: all routes are served but those that cannot be.
-    fn without_bad_routes(
-        &self,
-        routes: &[Arc<RouteRuntime>],
-        global: Arc<Chain>,
-    ) -> (Arc<Router>, Arc<[Arc<RouteRuntime>]>, Arc<Chain>) {
-        let bad: Vec<Uuid> = self.router_problems.iter().map(|p| p.id).collect();
-        let good: Arc<[_]> = routes
-            .iter()
-            .filter(|r| !bad.contains(&r.route.id))
-            .cloned()
-            .collect();
-        match Router::build(&entries(&good), self.registries.flavor) {
-            Ok(router) => (Arc::new(router), good, global),
-            Err(_) => {
-                let none = Router::build(&[], self.registries.flavor);
-                let none = none
-                    .unwrap_or_else(|_| unreachable!("a router without routes has no problems"));
-                (Arc::new(none), Arc::from([]), global)
-            }
-        }
-    }
-}
-
-fn entries(routes: &[Arc<RouteRuntime>]) -> Vec<Entry> {
-    let entry = |r: &Arc<RouteRuntime>| Entry {
-        route: r.route.clone(),
-        service: r.service.as_ref().map(|s| s.service.clone()),
-    };
-    routes.iter().map(entry).collect()
-}
-
-fn same_service(
-    a: Option<&Arc<crate::ServiceRuntime>>,
-    b: Option<&Arc<crate::ServiceRuntime>>,
-) -> bool {
-    match (a, b) {
-        (None, None) => true,
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        _ => false,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The builder's thread: takes updates, builds, publishes, frees the old snapshot, saves the file.
+//! The builder's thread: takes updates, builds, publishes, frees the old snapshot. A second thread writes the snapshot file, which
+//! takes longer than a build and must not keep one waiting.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -28,8 +29,8 @@ pub enum Update {
     },
 }
 
-/// How often the snapshot file is written at most: the file of a large configuration takes longer than a build.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How often what can wait is done at most: the snapshot file, and the whole build after amended ones.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
 
 /// What the engine is doing, for `/status` and metrics.
 #[derive(Clone)]
@@ -127,9 +128,14 @@ impl Engine {
             last_save: Arc::new(AtomicI64::new(-1)),
         };
         let (updates, inbox) = mpsc::channel();
+        let saver = config
+            .file
+            .map(|path| Saver::start(path, status.last_save.clone()))
+            .transpose()?;
         let worker = Worker {
             builder,
-            config,
+            metrics: config.metrics,
+            saver,
             current: current.clone(),
             status: status.clone(),
             revision: revision_tx,
@@ -175,7 +181,8 @@ impl Engine {
 
 struct Worker {
     builder: Builder,
-    config: EngineConfig,
+    metrics: Arc<silverback_telemetry::Registry>,
+    saver: Option<Saver>,
     current: Current,
     status: EngineStatus,
     revision: watch::Sender<i64>,
@@ -186,11 +193,11 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, inbox: &mpsc::Receiver<Update>) {
-        let mut unsaved = false;
-        let mut saved_at = Instant::now().checked_sub(SAVE_EVERY);
+        let mut untidy = false;
+        let mut tidied_at = Instant::now().checked_sub(TIDY_EVERY);
         loop {
-            let due = saved_at.map_or(Duration::ZERO, |t| SAVE_EVERY.saturating_sub(t.elapsed()));
-            let update = if unsaved {
+            let due = tidied_at.map_or(Duration::ZERO, |t| TIDY_EVERY.saturating_sub(t.elapsed()));
+            let update = if untidy {
                 inbox.recv_timeout(due)
             } else {
                 inbox.recv().map_err(Into::into)
@@ -203,21 +210,34 @@ impl Worker {
                         self.take(more);
                     }
                     self.publish();
-                    unsaved = self.config.file.is_some();
+                    untidy = true;
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.save();
-                    saved_at = Some(Instant::now());
-                    unsaved = false;
+                    tidied_at = Some(Instant::now());
+                    untidy = !self.tidy();
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    if unsaved {
-                        self.save();
+                    if let Some(saver) = self.saver.take() {
+                        saver.finish(untidy.then(|| self.builder.tables()));
                     }
                     return;
                 }
             }
         }
+    }
+
+    /// Does what could wait for a lull; `false` when some of it has to wait on.
+    fn tidy(&mut self) -> bool {
+        if let Some(saver) = &self.saver
+            && !saver.save(self.builder.tables())
+        {
+            return false;
+        }
+        let began = Instant::now();
+        if let Some(next) = self.builder.settle() {
+            self.put_in_force(next, began);
+        }
+        true
     }
 
     fn take(&mut self, update: Update) {
@@ -233,17 +253,19 @@ impl Worker {
     fn publish(&mut self) {
         let began = Instant::now();
         let next = self.builder.build();
+        self.put_in_force(next, began);
+    }
+
+    fn put_in_force(&self, next: Arc<Snapshot>, began: Instant) {
         let revision = next.revision;
         let old: Arc<Snapshot> = self.current.swap(next);
         let problems = self.builder.problems();
         for p in &problems {
             tracing::warn!("not served as configured: {p}");
         }
-        self.config
-            .metrics
-            .set_config_problems(problems.len() as u64);
-        self.config.metrics.set_config_revision(revision);
-        self.config.metrics.observe_snapshot_build(began.elapsed());
+        self.metrics.set_config_problems(problems.len() as u64);
+        self.metrics.set_config_revision(revision);
+        self.metrics.observe_snapshot_build(began.elapsed());
         *self
             .status
             .problems
@@ -260,20 +282,51 @@ impl Worker {
             thread::sleep(Duration::from_millis(1));
         }
         drop(old);
-        self.config.metrics.sweep();
+        self.metrics.sweep();
+    }
+}
+
+/// The thread that writes the snapshot file.
+struct Saver {
+    rows: mpsc::Sender<Tables>,
+    busy: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Saver {
+    fn start(path: PathBuf, saved: Arc<AtomicI64>) -> std::io::Result<Self> {
+        let (rows, inbox) = mpsc::channel::<Tables>();
+        let busy = Arc::new(AtomicBool::new(false));
+        let idle = busy.clone();
+        let thread = thread::Builder::new()
+            .name("snapshot-file".into())
+            .spawn(move || {
+                for tables in inbox {
+                    match file::save(&path, &tables) {
+                        Ok(()) => saved.store(tables.revision, Ordering::Release),
+                        Err(e) => tracing::error!("the snapshot file cannot be written: {e}"),
+                    }
+                    idle.store(false, Ordering::Release);
+                }
+            })?;
+        Ok(Saver { rows, busy, thread })
     }
 
-    fn save(&self) {
-        let Some(path) = &self.config.file else {
-            return;
-        };
-        let tables = self.builder.tables();
-        match file::save(path, tables) {
-            Ok(()) => self
-                .status
-                .last_save
-                .store(tables.revision, Ordering::Release),
-            Err(e) => tracing::error!("the snapshot file cannot be written: {e}"),
+    /// Has the rows written; `false` when earlier ones still are.
+    fn save(&self, tables: &Tables) -> bool {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return false;
         }
+        // The rows themselves are shared. An error means that the thread is gone, which panics alone could do.
+        self.rows.send(tables.clone()).is_ok()
+    }
+
+    /// Ends the thread when everything is written, these rows last.
+    fn finish(self, tables: Option<&Tables>) {
+        if let Some(tables) = tables {
+            let _ = self.rows.send(tables.clone());
+        }
+        drop(self.rows);
+        let _ = self.thread.join();
     }
 }

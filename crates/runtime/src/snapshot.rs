@@ -1,5 +1,6 @@
 //! What a node serves from: the configuration, compiled.
 
+use std::ops::Index;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ pub struct Snapshot {
     pub revision: i64,
     /// Finds the route of a request: an index into `routes`.
     pub router: Arc<Router>,
-    /// In the router's order, which is that of their ids.
-    pub routes: Arc<[Arc<RouteRuntime>]>,
+    /// In the router's order.
+    pub routes: Routes,
     /// Global plugins: `rewrite` of every request, and the response phases of requests without a route.
     pub global: Arc<Chain>,
     /// Consumers and credentials.
@@ -43,10 +44,7 @@ impl Directory for Snapshot {
 
     fn row(&self, entity: &str, id: Uuid) -> Option<Map<String, Value>> {
         let row = match entity {
-            "routes" => {
-                let n = self.routes.binary_search_by_key(&id, |r| r.route.id).ok()?;
-                serde_json::to_value(&*self.routes[n].route)
-            }
+            "routes" => serde_json::to_value(&*self.routes.by_id(id)?.route),
             "services" => {
                 let services = self.routes.iter().filter_map(|r| r.service.as_ref());
                 serde_json::to_value(services.map(|s| &*s.service).find(|s| s.id == id)?)
@@ -57,6 +55,78 @@ impl Directory for Snapshot {
             Ok(Value::Object(row)) => Some(row),
             _ => None,
         }
+    }
+}
+
+/// The routes of a snapshot, by the numbers that its router knows them by.
+#[derive(Clone)]
+pub struct Routes {
+    /// By id. Shared by all snapshots between two whole builds.
+    base: Arc<[Arc<RouteRuntime>]>,
+    /// Which of the base are no more: in ascending order.
+    gone: Arc<[usize]>,
+    /// Numbered on from the base's last, by id.
+    added: Arc<[Arc<RouteRuntime>]>,
+}
+
+impl Routes {
+    /// Routes in the order of their ids.
+    pub(crate) fn new(base: Arc<[Arc<RouteRuntime>]>) -> Self {
+        Self::amended(base, Vec::new(), Vec::new())
+    }
+
+    /// The base without those numbered in `gone`, and `added`, which is in the order of the ids.
+    pub(crate) fn amended(
+        base: Arc<[Arc<RouteRuntime>]>,
+        gone: Vec<usize>,
+        added: Vec<Arc<RouteRuntime>>,
+    ) -> Self {
+        Routes {
+            base,
+            gone: gone.into(),
+            added: added.into(),
+        }
+    }
+
+    /// The route with that number, which comes from this snapshot's router.
+    ///
+    /// # Panics
+    /// With a number of another router's.
+    #[inline]
+    pub fn get(&self, n: usize) -> &Arc<RouteRuntime> {
+        match self.base.get(n) {
+            Some(route) => route,
+            None => &self.added[n - self.base.len()],
+        }
+    }
+
+    /// A route by primary key.
+    pub fn by_id(&self, id: Uuid) -> Option<&Arc<RouteRuntime>> {
+        let find = |list: &[Arc<RouteRuntime>]| list.binary_search_by_key(&id, |r| r.route.id).ok();
+        if let Some(n) = find(&self.added) {
+            return self.added.get(n);
+        }
+        let n = find(&self.base)?;
+        if self.gone.binary_search(&n).is_ok() {
+            return None;
+        }
+        self.base.get(n)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<RouteRuntime>> {
+        let left = self.base.iter().enumerate();
+        let left = left.filter(|(n, _)| self.gone.binary_search(n).is_err());
+        left.map(|(_, r)| r).chain(self.added.iter())
+    }
+}
+
+impl Index<usize> for Routes {
+    type Output = Arc<RouteRuntime>;
+
+    #[inline]
+    fn index(&self, n: usize) -> &Self::Output {
+        self.get(n)
     }
 }
 

@@ -38,51 +38,56 @@ impl ServiceCache {
     /// Brings the compiled services in step with the rows.
     pub(super) fn update(&mut self, tables: &Tables, registries: &mut Registries) {
         self.made.retain(|id, _| tables.services.contains_key(id));
-        for (id, row) in &tables.services {
-            if !self
-                .made
-                .get(id)
-                .is_some_and(|s| Arc::ptr_eq(&s.service, row))
-            {
-                self.made.insert(*id, Arc::new(compile(row, registries)));
-            }
+        for id in tables.services.keys() {
+            self.refresh(*id, tables, registries);
         }
     }
 
-    /// A route, compiled.
-    pub(super) fn route(
-        &self,
-        row: &Arc<Route>,
-        service: Option<&Arc<ServiceRuntime>>,
-        chain: Arc<Chain>,
-        registries: &Registries,
-    ) -> RouteRuntime {
-        let label = |s: &Service| s.name.clone().unwrap_or_else(|| s.host.clone());
-        let identity = RouteIdentity {
-            service: service
-                .map(|s| label(&s.service))
-                .unwrap_or_default()
-                .into(),
-            route: row
-                .name
-                .clone()
-                .unwrap_or_else(|| row.id.to_string())
-                .into(),
-            workspace: "default".into(),
+    /// Brings one compiled service in step with its row.
+    pub(super) fn refresh(&mut self, id: Uuid, tables: &Tables, registries: &mut Registries) {
+        let Some(row) = tables.services.get(&id) else {
+            self.made.remove(&id);
+            return;
         };
-        RouteRuntime {
-            info: RouteInfo {
-                id: row.id,
-                name: row.name.clone(),
-            },
-            service: service.cloned(),
-            budgets: service
-                .map(|s| budgets(&s.service, &chain, registries))
-                .unwrap_or_default(),
-            chain,
-            metrics: registries.metrics.route(identity, Collect::default()),
-            route: row.clone(),
+        let made = self.made.get(&id);
+        if !made.is_some_and(|s| Arc::ptr_eq(&s.service, row)) {
+            self.made.insert(id, Arc::new(compile(row, registries)));
         }
+    }
+}
+
+/// A route, compiled.
+pub(super) fn route(
+    row: &Arc<Route>,
+    service: Option<&Arc<ServiceRuntime>>,
+    chain: Arc<Chain>,
+    registries: &Registries,
+) -> RouteRuntime {
+    let label = |s: &Service| s.name.clone().unwrap_or_else(|| s.host.clone());
+    let identity = RouteIdentity {
+        service: service
+            .map(|s| label(&s.service))
+            .unwrap_or_default()
+            .into(),
+        route: row
+            .name
+            .clone()
+            .unwrap_or_else(|| row.id.to_string())
+            .into(),
+        workspace: "default".into(),
+    };
+    RouteRuntime {
+        info: RouteInfo {
+            id: row.id,
+            name: row.name.clone(),
+        },
+        service: service.cloned(),
+        budgets: service
+            .map(|s| budgets(&s.service, &chain, registries))
+            .unwrap_or_default(),
+        chain,
+        metrics: registries.metrics.route(identity, Collect::default()),
+        route: row.clone(),
     }
 }
 
