@@ -1,4 +1,9 @@
-//! What third-party clients of the Admin API do and rely on. Each call here was recorded between the client and a real Kong.
+//! What third-party clients of the Admin API do and rely on: recorded traffic, and what the sources of others tell. The data, and a table of which
+//! client's call is covered where, are in `konga-compat/`.
 
+mod deck;
+mod go_kong;
 mod kong_manager;
 mod konga;
+mod terraform;
+mod traffic;
