@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use silverback_store::Store;
 
 use crate::body::{self, Payload};
+use crate::change;
 use crate::cors::{self, Asked, Origins};
 use crate::crud::{self, Call};
 use crate::errors::{Answer, ApiError};
@@ -31,22 +32,35 @@ const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 /// Longest time for an answer. The store has shorter limits of its own; this is for what it does not think of.
 const MAX_TIME: Duration = Duration::from_secs(60);
 
-/// What handlers work with.
+/// What handlers work with. A clone costs a few counters: a request that writes has one of its own, with a store that acts on its behalf.
+#[derive(Clone)]
 pub(crate) struct App {
     pub(crate) store: Store,
-    pub(crate) model: Model,
-    pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) node: NodeInfo,
+    pub(crate) model: Arc<Model>,
+    pub(crate) endpoints: Arc<[Endpoint]>,
+    /// Which endpoint a path is, for paths that do not come as requests.
+    pub(crate) paths: Arc<matchit::Router<usize>>,
+    pub(crate) node: Arc<NodeInfo>,
     pub(crate) status: Arc<dyn StatusSource>,
-    pub(crate) origins: Origins,
+    pub(crate) origins: Arc<Origins>,
     /// `Server:` of every answer.
     pub(crate) product: HeaderValue,
+}
+
+impl App {
+    /// The same over another store.
+    pub(crate) fn with_store(&self, store: Store) -> Self {
+        App {
+            store,
+            ..self.clone()
+        }
+    }
 }
 
 /// The API as a service.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
-    for endpoint in app.endpoints.clone() {
+    for endpoint in app.endpoints.iter().cloned() {
         let (path, app, endpoint) = (endpoint.path.clone(), app.clone(), Arc::new(endpoint));
         let handler = any(move |request: Request| {
             let (app, endpoint) = (app.clone(), endpoint.clone());
@@ -98,6 +112,11 @@ async fn dispatch(app: &App, endpoint: &Endpoint, request: Request) -> Response 
 
 async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: Body) -> Answer {
     let path = parts.uri.path();
+    if target == Target::Batch {
+        let operations = body::read_json(&parts.headers, body).await?;
+        let acting = app.with_store(app.store.acting_as(&who(parts)));
+        return change::batch(&acting, &Args::parse(parts.uri.query()), operations).await;
+    }
     // Bodies of other requests are ignored, whatever they are; clients do send them.
     let payload = match parts.method {
         Method::POST | Method::PUT | Method::PATCH => body::read(&parts.headers, body).await?,
@@ -106,8 +125,10 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
             Payload::default()
         }
     };
+    let writes = !matches!(parts.method, Method::GET | Method::HEAD);
+    let acting = writes.then(|| app.with_store(app.store.acting_as(&who(parts))));
     let call = Call {
-        app,
+        app: acting.as_ref().unwrap_or(app),
         method: &parts.method,
         path: path
             .strip_suffix('/')
@@ -116,6 +137,7 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         args: Args::parse(parts.uri.query()),
         payload,
     };
+    change::check_terms(&call, target, &parts.headers)?;
     match target {
         Target::Root => info::root(&call).await,
         Target::Status => info::status(&call).await,
@@ -134,14 +156,26 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         Target::Filters => Err(ApiError::bad(texts::NO_FILTERS)),
         Target::Tags => tags::all(call).await,
         Target::Tag => tags::one(call).await,
+        Target::Batch => Err(ApiError::MethodNotAllowed),
+        Target::Revisions => change::revisions(&call).await,
+        Target::Revision => change::revision(&call).await,
+        Target::Rollback => change::roll_back(&call).await,
         Target::Collection { .. }
         | Target::Row { .. }
         | Target::Below { .. }
         | Target::RowBelow { .. }
-        | Target::Hop { .. }
-        | Target::UpstreamHealth
-        | Target::AllTargets
-        | Target::TargetHealth { .. } => crud::serve(call, target).await,
+        | Target::Hop { .. } => change::serve(call, target, &parts.headers).await,
+        Target::UpstreamHealth | Target::AllTargets | Target::TargetHealth { .. } => {
+            crud::serve(call, target).await
+        }
+    }
+}
+
+/// Who asks, as the history keeps it.
+fn who(parts: &http::request::Parts) -> String {
+    match parts.extensions.get::<Peer>() {
+        Some(peer) => format!("address:{}", peer.0.ip()),
+        None => "unknown".to_owned(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::info::NodeInfo;
 use crate::model::Model;
 use crate::server::{AdminError, AdminServer, Certificate, Listen};
 use crate::status::{ProcessOnly, StatusSource};
-use crate::table;
+use crate::table::{self, Endpoint};
 
 /// Builds an [`AdminServer`].
 pub struct AdminBuilder {
@@ -89,13 +89,22 @@ impl AdminBuilder {
     pub fn bind(self) -> Result<AdminServer, AdminError> {
         let product = HeaderValue::try_from(format!("silverback/{}", self.node.version))
             .unwrap_or(HeaderValue::from_static("silverback"));
+        let endpoints: Arc<[Endpoint]> = table::endpoints(&self.model).into();
+        let mut paths = matchit::Router::new();
+        for (i, endpoint) in endpoints.iter().enumerate() {
+            if let Err(error) = paths.insert(endpoint.path.clone(), i) {
+                // The router that is made of the same paths would not have it either.
+                tracing::error!(path = endpoint.path, %error, "an endpoint is left out of batches");
+            }
+        }
         let app = App {
-            endpoints: table::endpoints(&self.model),
+            endpoints,
+            paths: Arc::new(paths),
             store: self.store,
-            model: self.model,
-            node: self.node,
+            model: Arc::new(self.model),
+            node: Arc::new(self.node),
             status: self.status,
-            origins: self.origins,
+            origins: Arc::new(self.origins),
             product,
         };
         AdminServer::bind(app::router(Arc::new(app)), &self.listen, &self.certificates)

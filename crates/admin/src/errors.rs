@@ -153,6 +153,22 @@ impl ApiError {
         )
     }
 
+    /// 412: the row is not as the client knows it.
+    pub(crate) fn precondition(text: &str) -> Self {
+        coded(
+            StatusCode::PRECONDITION_FAILED,
+            100,
+            "precondition failed",
+            text.to_owned(),
+            None,
+        )
+    }
+
+    /// 409: what happened since is in the way.
+    pub(crate) fn conflict(text: &str) -> Self {
+        coded(StatusCode::CONFLICT, 101, "conflict", text.to_owned(), None)
+    }
+
     /// 503: nothing is wrong with the request.
     pub(crate) fn unavailable(text: &str) -> Self {
         coded(

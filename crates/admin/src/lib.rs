@@ -10,9 +10,11 @@
 mod app;
 mod body;
 mod builder;
+mod change;
 mod cors;
 mod crud;
 mod errors;
+mod etag;
 mod info;
 mod lua;
 mod model;

@@ -19,7 +19,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// The query of a URL, decoded. Of an argument that comes several times the first counts.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Args<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Args<'a> {
@@ -70,6 +70,16 @@ impl<'a> Args<'a> {
             size,
             offset: self.get("offset").map(str::to_owned),
         })
+    }
+
+    /// `?dry_run=`: whether a write is only to be tried.
+    pub(crate) fn dry_run(&self) -> Result<bool, ApiError> {
+        match self.get("dry_run") {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            // Better not to write than to have misunderstood.
+            Some(_) => Err(ApiError::invalid_option("dry_run", "must be true or false")),
+        }
     }
 
     /// How many rows are asked for.

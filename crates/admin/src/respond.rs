@@ -2,10 +2,17 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::etag;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// Said of an answer to a write that was only tried.
+pub(crate) const DRY_RUN: HeaderName = HeaderName::from_static("silverback-dry-run");
+/// The revision of what was written.
+pub(crate) const REVISION: HeaderName = HeaderName::from_static("silverback-revision");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=UTF-8");
 
 /// A JSON body.
@@ -22,6 +29,33 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 /// 200 with a JSON body.
 pub(crate) fn ok(body: &impl Serialize) -> Response {
     json(StatusCode::OK, body)
+}
+
+/// One row, with its version in `ETag`.
+pub(crate) fn row(status: StatusCode, row: &Map<String, Value>) -> Response {
+    let mut response = json(status, row);
+    if let Ok(version) = HeaderValue::try_from(etag::of(row)) {
+        response.headers_mut().insert(header::ETAG, version);
+    }
+    response
+}
+
+/// Says of an answer that what it speaks of has not happened.
+pub(crate) fn dry(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(DRY_RUN, HeaderValue::from_static("true"));
+    response
+}
+
+/// Says of an answer under which revision it was written.
+pub(crate) fn written(mut response: Response, revision: Option<i64>) -> Response {
+    if let Some(revision) = revision {
+        response
+            .headers_mut()
+            .insert(REVISION, HeaderValue::from(revision));
+    }
+    response
 }
 
 /// A page for people.

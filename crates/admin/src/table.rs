@@ -15,6 +15,10 @@ const ASK: &str = "OPTIONS, POST";
 
 /// What a path stands for. Names are those of entities; `field` is the reference from the lower to the upper row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(
+    clippy::enum_variant_names,
+    reason = "the health is that of a target, which is also Kong's word"
+)]
 pub(crate) enum Target {
     /// `/routes`
     Collection { entity: &'static str },
@@ -78,6 +82,14 @@ pub(crate) enum Target {
     Tag,
     /// `/retry-budgets`
     RetryBudgets,
+    /// `/batch`
+    Batch,
+    /// `/revisions`
+    Revisions,
+    /// `/revisions/{revision}`
+    Revision,
+    /// `/revisions/{revision}/rollback`
+    Rollback,
 }
 
 /// One endpoint.
@@ -122,6 +134,14 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
         at("/tags".into(), COLLECTION, Target::Tags),
         at("/tags/{tags}".into(), ONE, Target::Tag),
         read("/retry-budgets", Target::RetryBudgets),
+        at("/batch".into(), ASK, Target::Batch),
+        read("/revisions", Target::Revisions),
+        read("/revisions/{revision}", Target::Revision),
+        at(
+            "/revisions/{revision}/rollback".into(),
+            ASK,
+            Target::Rollback,
+        ),
     ];
     all.extend(special(model));
     for e in model.iter() {
@@ -281,6 +301,7 @@ mod tests {
             paths,
             [
                 "/",
+                "/batch",
                 "/ca_certificates",
                 "/ca_certificates/{ca_certificates}",
                 "/certificates",
@@ -320,6 +341,9 @@ mod tests {
                 "/plugins/{plugins}/route",
                 "/plugins/{plugins}/service",
                 "/retry-budgets",
+                "/revisions",
+                "/revisions/{revision}",
+                "/revisions/{revision}/rollback",
                 "/routes",
                 "/routes/{routes}",
                 "/routes/{routes}/filter-chains",

@@ -25,6 +25,15 @@ pub(crate) const BODY_TOO_SLOW: &str = "Request body did not arrive in time";
 pub(crate) const BODY_BROKEN: &str = "Request body ended early";
 pub(crate) const DATABASE_AWAY: &str = "the database cannot be reached, try again later";
 pub(crate) const TOO_SLOW: &str = "the request took too long, try again later";
+pub(crate) const NO_DRY_RUN: &str = "not possible at this endpoint";
+pub(crate) const DRY_RUN_OF_ALL: &str =
+    "a batch is tried as a whole or not: say it in the URL of the batch";
+pub(crate) const IF_MATCH_OF_MANY: &str =
+    "If-Match is about one entity, and this path with this method names none";
+pub(crate) const IF_MATCH_OF_NOTHING: &str =
+    "If-Match names a version of an entity that is not there";
+pub(crate) const NO_BATCH: &str = "only writes of entities can be part of a batch";
+pub(crate) const NO_OPERATIONS: &str = "the body must be a list of operations";
 
 /// What nginx answers in Kong's place when the body is of a type it does not know.
 pub(crate) const UNSUPPORTED_MEDIA_TYPE: &str = "<html>\r\n<head><title>415 Unsupported Media Type</title></head>\r\n\

@@ -67,6 +67,7 @@ impl Node {
         let reachable = background.block_on(pg::ready_for_start(&pg))?.is_some();
         let entities = entities(&plugins);
         let store = Store::new(pg, entities.clone())?;
+        store.keep_history(config.history_size);
         let metrics = Arc::new(silverback_telemetry::Registry::new(
             node_id.to_string(),
             VERSION,

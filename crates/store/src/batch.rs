@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::cell::Cell;
 use crate::decode;
+use crate::document;
 use crate::sql::{literal, quote};
 use crate::table::Table;
 use crate::write::{Refusal, Step};
@@ -51,7 +52,7 @@ impl Store {
         for write in writes {
             self.steps(write, &mut steps)?;
         }
-        match self.writer().write(steps).await {
+        match self.carry_out(steps).await {
             Ok(_) => Ok(()),
             Err(Refusal::Store(e)) => Err(e),
             Err(Refusal::Driver(e)) => Err(self.blame(writes, &e)),
@@ -71,13 +72,14 @@ impl Store {
         let table = self.tables().of(def)?;
         let column = column(table, field)?;
         let sql = format!(
-            "select {} from {} where {column} = any($1::text[]::uuid[]) and {} order by id",
+            "select {} from {} where {column} = any($1::text[]::uuid[]) and {} order by id{}",
             table.row,
             quote(table.name),
-            table.alive
+            table.alive,
+            self.lock_clause()
         );
         let ids = Cell::Texts(ids.iter().map(Uuid::to_string).collect());
-        let rows = self.pool().query(&sql, &[ids]).await?;
+        let rows = self.query(&sql, &[ids]).await?;
         rows.iter().map(|r| decode::json(table, r)).collect()
     }
 
@@ -99,7 +101,7 @@ impl Store {
             table.alive
         );
         let list = Cell::Json(serde_json::Value::from(vec![element]).to_string());
-        let rows = self.pool().query(&sql, &[list]).await?;
+        let rows = self.query(&sql, &[list]).await?;
         Ok(rows.first().map(|r| r.try_get(0)).transpose()?)
     }
 
@@ -107,19 +109,20 @@ impl Store {
         let table = self.tables().of(write.def())?;
         match *write {
             Write::Insert(_, row) | Write::Upsert(_, row) => {
-                let sql = match write {
-                    Write::Insert(..) => &table.insert,
-                    _ => &table.upsert,
+                let (sql, lock) = match write {
+                    Write::Insert(..) => (&table.insert, None),
+                    _ => (&table.upsert, Some("id")),
                 };
-                out.extend(self.put_steps(table, sql.clone(), row, Some("created_at"))?);
+                out.extend(self.put_steps(table, sql.clone(), row, Some("created_at"), lock)?);
             }
             Write::Delete(_, key) => out.extend(self.delete_steps(table, &key)?),
             Write::DeleteBelow(_, field, id) => out.push(Step {
                 sql: format!(
-                    "delete from {} where {} = $1 returning {}, id, 'delete'",
+                    "delete from {} where {} = $1 returning {}, id, 'delete', {}, null::jsonb",
                     quote(table.name),
                     column(table, field)?,
-                    literal(table.name)
+                    literal(table.name),
+                    document::of_row(table.name, &table.columns, table.def.ttl)
                 )
                 .into(),
                 cells: vec![Cell::Uuid(id)],

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use silverback_schema::OnDelete;
 
+use crate::document;
 use crate::sql::{literal, quote};
 use crate::table::Table;
 
@@ -16,7 +17,7 @@ use crate::table::Table;
 pub(crate) struct DeletePlan {
     /// In order, before `delete`.
     pub(crate) locks: Vec<Arc<str>>,
-    /// Answers (entity, id, operation) of every row that vanished or changed; none when the row is not there.
+    /// Answers the change of every row that vanished or changed; none when the row is not there.
     pub(crate) delete: Arc<str>,
 }
 
@@ -30,7 +31,7 @@ impl DeletePlan {
             .collect()
     }
 
-    fn new(root: &Table, field: &str, tables: &[Table]) -> Self {
+    fn new<'a>(root: &'a Table, field: &str, tables: &'a [Table]) -> Self {
         let mut b = Builder {
             tables,
             locks: Vec::new(),
@@ -43,24 +44,35 @@ impl DeletePlan {
             root.alive
         );
         b.level(root, &condition);
-        b.parts.push((
-            root.name,
-            "delete",
-            format!("delete from {} where {condition}", quote(root.name)),
-        ));
+        b.parts.push(Part {
+            table: root,
+            gone: true,
+            sql: format!("delete from {} where {condition}", quote(root.name)),
+        });
         let ctes = b
             .parts
             .iter()
             .enumerate()
-            .map(|(i, (_, _, sql))| format!("c{i} as ({sql} returning id)"))
+            .map(|(i, p)| {
+                let doc = document::of_row(p.table.name, &p.table.columns, p.table.def.ttl);
+                format!("c{i} as ({} returning id, {doc} as doc)", p.sql)
+            })
             .collect::<Vec<_>>()
             .join(", ");
         let rows = b
             .parts
             .iter()
             .enumerate()
-            .map(|(i, (entity, op, _))| {
-                format!("select {}, id, {} from c{i}", literal(entity), literal(op))
+            .map(|(i, p)| {
+                // What a row was before its reference was emptied is its document with that reference: nobody needs it so far.
+                let (op, docs) = match p.gone {
+                    true => ("delete", "doc, null::jsonb"),
+                    false => ("update", "null::jsonb, doc"),
+                };
+                format!(
+                    "select {}, id, '{op}', {docs} from c{i}",
+                    literal(p.table.name)
+                )
             })
             .collect::<Vec<_>>()
             .join(" union all ");
@@ -71,15 +83,23 @@ impl DeletePlan {
     }
 }
 
+/// One of the statements that the last one is made of.
+struct Part<'a> {
+    table: &'a Table,
+    /// Whether its rows vanish; else they lose a reference.
+    gone: bool,
+    sql: String,
+}
+
 struct Builder<'a> {
     tables: &'a [Table],
     locks: Vec<Arc<str>>,
-    parts: Vec<(&'static str, &'static str, String)>,
+    parts: Vec<Part<'a>>,
     /// Entities above, against going round in circles.
     path: Vec<&'static str>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     /// The rows of `table` that satisfy `condition` go: their followers first.
     fn level(&mut self, table: &Table, condition: &str) {
         let tables = self.tables;
@@ -103,17 +123,21 @@ impl Builder<'_> {
                     "update {} set {column} = null where {below}",
                     quote(child.name)
                 );
-                self.parts.push((child.name, "update", sql));
+                self.parts.push(Part {
+                    table: child,
+                    gone: false,
+                    sql,
+                });
                 continue;
             }
             self.path.push(child.name);
             self.level(child, &below);
             self.path.pop();
-            self.parts.push((
-                child.name,
-                "delete",
-                format!("delete from {} where {below}", quote(child.name)),
-            ));
+            self.parts.push(Part {
+                table: child,
+                gone: true,
+                sql: format!("delete from {} where {below}", quote(child.name)),
+            });
         }
     }
 }

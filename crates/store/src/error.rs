@@ -130,6 +130,8 @@ fn from_db(db: &DbError) -> StoreError {
     }
     // 57014 is our statement timeout; 25006 a standby that has not been promoted yet; 28, 3D a login or database that is not there (yet).
     match (code.code(), &code.code()[..2]) {
+        // A deadlock or a conflict, after it was tried again: it is nobody's fault.
+        ("40P01" | "40001", _) => StoreError::Unavailable(text),
         ("57014" | "25006" | "25P03", _) | (_, "08" | "53" | "57" | "58" | "28" | "3D") => {
             StoreError::Unavailable(text)
         }

@@ -13,11 +13,14 @@ mod config;
 mod counters;
 mod decode;
 mod delete;
+mod document;
 mod error;
+mod history;
 mod load;
 pub mod migrate;
 mod page;
 mod pool;
+mod scope;
 mod sql;
 mod store;
 mod table;
@@ -36,7 +39,9 @@ pub use batch::Write;
 pub use config::PgConfig;
 pub use counters::{Increment, PgCounters};
 pub use error::{StoreError, UpdateError};
+pub use history::{Change, Op, Revision};
 pub use page::{Key, ListQuery, Page, TagFilter, Tagged};
+pub use scope::Transaction;
 pub use store::{ServerInfo, Store};
 
 /// A complete row in the Admin API's form: every field of the entity is there, `null` when unset; a reference is `{"id": ".."}` or

@@ -20,9 +20,13 @@ pub(crate) fn constraint(parts: &[&str]) -> String {
 /// The channel nodes listen on.
 pub(crate) const CHANNEL: &str = "silverback_config";
 
-/// The last statement of every transaction that writes: takes the next revision (its row lock makes commit order = revision order),
-/// says under it what changed and wakes the nodes. `$1` entities, `$2` ids, `$3` operations. Answers the revision.
-pub(crate) const LOG: &str = "with bumped as (update config_revision set revision = revision + 1 returning revision), \
-     logged as (insert into config_changes (revision, entity, entity_id, op) \
-       select bumped.revision, c.entity, c.id, c.op from bumped, unnest($1::text[], $2::uuid[], $3::text[]) as c (entity, id, op)) \
+/// The last statement of every transaction that writes: takes the next revisions (its row lock makes commit order = revision order),
+/// one for each write, says under them what changed and wakes the nodes. `$1` the number of writes; then for each change, `$2` which of
+/// them made it (from 1), `$3` its entity, `$4` id, `$5` operation, `$6` who, `$7` the row before and `$8` after it. Answers the last
+/// revision.
+pub(crate) const LOG: &str = "with bumped as (update config_revision set revision = revision + $1::bigint returning revision), \
+     logged as (insert into config_changes (revision, entity, entity_id, op, actor, before, after) \
+       select bumped.revision - $1::bigint + c.nth, c.entity, c.id, c.op, c.actor, c.before, c.after \
+       from bumped, unnest($2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::jsonb[]) \
+         as c (nth, entity, id, op, actor, before, after)) \
      select revision, pg_notify('silverback_config', revision::text)::text from bumped";

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use serde_json::Value;
 use silverback_schema::EntityDef;
@@ -9,15 +10,22 @@ use uuid::Uuid;
 
 use crate::cell::{Cell, cell, cells};
 use crate::pool::Pool;
+use crate::scope::Scope;
 use crate::sql::quote;
 use crate::table::{ColumnType, Table, Tables};
-use crate::write::{Refusal, Step, Writer};
-use crate::{Key, ListQuery, Page, PgConfig, PgCounters, Row, StoreError, TagFilter, decode, page};
+use crate::write::{Inserts, Refusal, Step, Writer};
+use crate::{
+    Key, ListQuery, Page, PgConfig, PgCounters, Row, StoreError, TagFilter, decode, document, page,
+};
+
+/// Changes that the log keeps unless it is told otherwise.
+const HISTORY: i64 = 100_000;
 
 /// The configuration in Postgres. Clones share the connections.
 #[derive(Clone)]
 pub struct Store {
     core: Arc<Core>,
+    pub(crate) scope: Scope,
 }
 
 struct Core {
@@ -26,6 +34,10 @@ struct Core {
     tables: Tables,
     writer: Writer,
     counters: PgCounters,
+    /// Changes that the log keeps.
+    history: AtomicI64,
+    /// Whether it keeps what rows were and are.
+    documents: Arc<AtomicBool>,
 }
 
 /// What Postgres says about itself.
@@ -43,7 +55,8 @@ impl Store {
     pub fn new(cfg: PgConfig, defs: Vec<EntityDef>) -> Result<Store, StoreError> {
         let pool = Pool::new(&cfg)?;
         let tables = Tables::new(defs)?;
-        let writer = Writer::new(pool.clone());
+        let documents = Arc::new(AtomicBool::new(true));
+        let writer = Writer::new(pool.clone(), documents.clone());
         let counters = PgCounters::new(pool.clone());
         Ok(Store {
             core: Arc::new(Core {
@@ -52,8 +65,28 @@ impl Store {
                 tables,
                 writer,
                 counters,
+                history: AtomicI64::new(HISTORY),
+                documents,
             }),
+            scope: Scope::default(),
         })
+    }
+
+    /// How many changes of rows are remembered (100,000 when this is not said), oldest revisions forgotten first. With 0 it is not kept what
+    /// rows were and are; the log then only tells nodes what to read.
+    pub fn keep_history(&self, changes: u64) {
+        let documents = changes > 0;
+        let most = i64::try_from(changes).unwrap_or(i64::MAX);
+        self.core.history.store(most, Ordering::Relaxed);
+        self.core.documents.store(documents, Ordering::Relaxed);
+    }
+
+    pub(crate) fn history(&self) -> i64 {
+        self.core.history.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn documents(&self) -> bool {
+        self.core.documents.load(Ordering::Relaxed)
     }
 
     /// Asks Postgres for its version.
@@ -61,7 +94,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn ping(&self) -> Result<ServerInfo, StoreError> {
-        let rows = self.pool().query("show server_version", &[]).await?;
+        let rows = self.query("show server_version", &[]).await?;
         let version = rows
             .first()
             .map(|r| r.try_get::<_, String>(0))
@@ -78,11 +111,12 @@ impl Store {
         let table = self.tables().of(def)?;
         let (condition, value) = self.condition(table, key)?;
         let sql = format!(
-            "select {} from {} where {condition}",
+            "select {} from {} where {condition}{}",
             table.row,
-            quote(table.name)
+            quote(table.name),
+            self.lock_clause()
         );
-        let rows = self.pool().query(&sql, &[value]).await?;
+        let rows = self.query(&sql, &[value]).await?;
         rows.first().map(|r| decode::json(table, r)).transpose()
     }
 
@@ -120,7 +154,7 @@ impl Store {
         let size = q.size.max(1) as usize;
         sql.push_str(&format!(" order by id limit ${}", values.len() + 1));
         values.push(Cell::Int(size as i64 + 1));
-        let found = self.pool().query(&sql, &values).await?;
+        let found = self.query(&sql, &values).await?;
         let rows = found
             .iter()
             .take(size)
@@ -146,7 +180,6 @@ impl Store {
         };
         let (condition, value) = self.condition(table, &Key::Unique(field, value))?;
         let rows = self
-            .pool()
             .query(
                 &format!("select id from {} where {condition}", quote(table.name)),
                 &[value],
@@ -171,7 +204,6 @@ impl Store {
             table.alive
         );
         let rows = self
-            .pool()
             .query(
                 &sql,
                 &[Cell::Texts(ids.iter().map(Uuid::to_string).collect())],
@@ -189,7 +221,7 @@ impl Store {
     /// `Unique`, `ForeignMissing`, `Invalid`, `Unavailable`, `Internal`.
     pub async fn insert(&self, def: &EntityDef, row: Row) -> Result<Row, StoreError> {
         let table = self.tables().of(def)?;
-        self.put(table, table.insert.clone(), row, Some("created_at"))
+        self.put(table, table.insert.clone(), row, Some("created_at"), None)
             .await?
             .ok_or_else(nothing)
     }
@@ -208,7 +240,7 @@ impl Store {
     ) -> Result<Option<Row>, StoreError> {
         let table = self.tables().of(def)?;
         row.insert("id".into(), Value::from(id.to_string()));
-        self.put(table, table.update.clone(), row, None).await
+        self.put(table, table.update.clone(), row, None, None).await
     }
 
     /// Writes a row: a new one, or in place of the one with its id.
@@ -217,7 +249,8 @@ impl Store {
     /// As [`Store::insert`].
     pub async fn upsert(&self, def: &EntityDef, row: Row) -> Result<Row, StoreError> {
         let table = self.tables().of(def)?;
-        self.put(table, table.upsert.clone(), row, Some("updated_at"))
+        let sql = table.upsert.clone();
+        self.put(table, sql, row, Some("updated_at"), Some("id"))
             .await?
             .ok_or_else(nothing)
     }
@@ -236,7 +269,7 @@ impl Store {
         let sql = table.upsert_by(field).ok_or_else(|| {
             StoreError::Internal(format!("{field} of {} is not unique", table.name))
         })?;
-        self.put(table, sql.into(), row, Some("updated_at"))
+        self.put(table, sql.into(), row, Some("updated_at"), Some(field))
             .await?
             .ok_or_else(nothing)
     }
@@ -248,7 +281,7 @@ impl Store {
     pub async fn delete(&self, def: &EntityDef, key: &Key<'_>) -> Result<bool, StoreError> {
         let table = self.tables().of(def)?;
         let steps = self.delete_steps(table, key)?;
-        match self.core.writer.write(steps).await {
+        match self.carry_out(steps).await {
             Ok(rows) => Ok(!rows.is_empty()),
             Err(Refusal::Store(e)) => Err(e),
             Err(Refusal::Driver(e)) => Err(self.refused(table, &e, &Row::new())),
@@ -274,7 +307,7 @@ impl Store {
                     logged: Some(0),
                     inserts: None,
                 };
-                let n = match self.core.writer.write(vec![step]).await {
+                let n = match self.carry_out(vec![step]).await {
                     Ok(rows) => rows.len(),
                     Err(Refusal::Store(e)) => return Err(e),
                     Err(Refusal::Driver(e)) => return Err(e.into()),
@@ -369,20 +402,38 @@ impl Store {
         }
     }
 
-    /// The statements that write `row`; the last is `sql`.
+    /// The statements that write `row`; the last is `sql`. `lock`: the field by which a row is found that may be there already.
     pub(crate) fn put_steps(
         &self,
         table: &Table,
         sql: Arc<str>,
         row: &Row,
         base: Option<&str>,
+        lock: Option<&str>,
     ) -> Result<Vec<Step>, StoreError> {
         self.check_foreigns(table, row)?;
         let cells = cells(table, row, base)?;
         let inserts = match cells.first() {
-            Some(Cell::Uuid(id)) if Arc::ptr_eq(&sql, &table.insert) => Some((table.name, *id)),
+            Some(Cell::Uuid(id)) if Arc::ptr_eq(&sql, &table.insert) => Some(Inserts {
+                entity: table.name,
+                id: *id,
+                document: if self.documents() {
+                    document::of_cells(table, row, &cells)
+                } else {
+                    Cell::Null
+                },
+            }),
             _ => None,
         };
+        let lock = lock.and_then(|field| {
+            let at = table.columns.iter().position(|c| c.field == field)?;
+            Some(Step {
+                sql: table.lock_by(field)?.into(),
+                cells: vec![cells.get(at)?.clone()],
+                logged: None,
+                inserts: None,
+            })
+        });
         let write = Step {
             sql,
             cells,
@@ -390,18 +441,13 @@ impl Store {
             inserts,
         };
         // What has expired but is still there must not be in the way of a new row with the same values.
-        Ok(match &table.purge {
-            Some(purge) => vec![
-                Step {
-                    sql: purge.clone(),
-                    cells: Vec::new(),
-                    logged: Some(0),
-                    inserts: None,
-                },
-                write,
-            ],
-            None => vec![write],
-        })
+        let purge = table.purge.as_ref().map(|purge| Step {
+            sql: purge.clone(),
+            cells: Vec::new(),
+            logged: Some(0),
+            inserts: None,
+        });
+        Ok(purge.into_iter().chain(lock).chain([write]).collect())
     }
 
     /// Writes `row` with a statement that takes its cells.
@@ -411,9 +457,10 @@ impl Store {
         sql: Arc<str>,
         row: Row,
         base: Option<&str>,
+        lock: Option<&str>,
     ) -> Result<Option<Row>, StoreError> {
-        let steps = self.put_steps(table, sql, &row, base)?;
-        match self.core.writer.write(steps).await {
+        let steps = self.put_steps(table, sql, &row, base, lock)?;
+        match self.carry_out(steps).await {
             Ok(rows) => rows.first().map(|r| decode::json(table, r)).transpose(),
             Err(Refusal::Store(e)) => Err(e),
             Err(Refusal::Driver(e)) => Err(self.refused(table, &e, &row)),

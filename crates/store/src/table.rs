@@ -7,6 +7,7 @@ use silverback_schema::{EntityDef, Field, Kind, OnDelete};
 
 use crate::StoreError;
 use crate::delete::DeletePlan;
+use crate::document;
 use crate::sql::{constraint, literal, quote};
 
 /// How a field is kept.
@@ -100,7 +101,7 @@ pub(crate) struct Table {
     pub(crate) update: Arc<str>,
     /// By primary key.
     pub(crate) upsert: Arc<str>,
-    /// Deletes what has expired; answers (entity, id, op).
+    /// Deletes what has expired; answers the change without documents.
     pub(crate) purge: Option<Arc<str>>,
     /// By each field that a key may name, `id` first.
     pub(crate) deletes: Vec<(&'static str, DeletePlan)>,
@@ -183,11 +184,10 @@ impl Table {
             .collect::<Vec<_>>()
             .join(", ");
         // `xmax` is 0 in a row that was inserted and the updating transaction's number in one that was there.
+        let change = document::upserted(name, &columns, def.ttl);
         let upsert = format!(
-            "insert into {table} ({}) values ({values}) on conflict (id) do update set {excluded} \
-             returning {row}, {}, id, case when xmax = 0 then 'insert' else 'update' end",
+            "insert into {table} ({}) values ({values}) on conflict (id) do update set {excluded} returning {row}, {change}",
             names.join(", "),
-            literal(name)
         );
         let set = names
             .iter()
@@ -210,13 +210,14 @@ impl Table {
             "true"
         };
         let update = format!(
-            "update {table} set {set} where id = $1 and {alive} returning {row}, {}, id, 'update'",
-            literal(name)
+            "update {table} set {set} where id = $1 and {alive} returning {row}, {}, id, 'update', null::jsonb, {}",
+            literal(name),
+            document::of_row(name, &columns, def.ttl)
         );
         let purge = def.ttl.then(|| {
             format!(
                 "delete from {table} where id in (select id from {table} where expires_at <= now() \
-                 limit 1000 for update skip locked) returning {}, id, 'delete'",
+                 limit 1000 for update skip locked) returning {}, id, 'delete', null::jsonb, null::jsonb",
                 literal(name)
             )
         });
@@ -282,17 +283,26 @@ impl Table {
             .collect::<Vec<_>>()
             .join(", ");
         Some(format!(
-            "insert into {} ({}) values ({values}) on conflict ({}) do update set {excluded} \
-             returning {}, {}, id, case when xmax = 0 then 'insert' else 'update' end",
+            "insert into {} ({}) values ({values}) on conflict ({}) do update set {excluded} returning {}, {}",
             quote(self.name),
             names.join(", "),
             quote(&column.name),
             self.row,
-            literal(self.name),
+            document::upserted(self.name, &self.columns, self.def.ttl),
         ))
     }
 
-    /// How many columns `row` has; entity, id and operation follow them in what a write answers.
+    /// Locks the row with a value of a field, so that what a replacement finds there is what it replaces; `$1` is the value.
+    pub(crate) fn lock_by(&self, field: &str) -> Option<String> {
+        let column = self.column(field)?;
+        Some(format!(
+            "select id from {} where {} = $1 for no key update",
+            quote(self.name),
+            quote(&column.name)
+        ))
+    }
+
+    /// How many columns `row` has; the change (see [`crate::document`]) follows them in what a write answers.
     pub(crate) fn row_len(&self) -> usize {
         self.columns.len() + usize::from(self.def.ttl)
     }

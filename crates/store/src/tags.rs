@@ -49,7 +49,7 @@ impl Store {
              order by id, ordinal, entity limit $4::bigint",
             each.collect::<Vec<_>>().join(" union all ")
         );
-        let found = self.pool().query(&sql, &values).await?;
+        let found = self.query(&sql, &values).await?;
         let mut rows = Vec::with_capacity(size);
         let mut last = None;
         for r in found.iter().take(size) {

@@ -7,9 +7,11 @@ use uuid::Uuid;
 use crate::cell::{Cell, cells};
 use crate::error::is_conflict;
 use crate::pool::{in_order, is_cut, plain, rows};
+use crate::scope::Open;
 use crate::sql::{LOG, quote};
-use crate::write::Changes;
-use crate::{Key, Row, Store, StoreError, UpdateError, decode};
+use crate::table::Table;
+use crate::write::{Changes, Refusal, Step, revision_of};
+use crate::{Key, Row, Store, StoreError, UpdateError, decode, document};
 
 /// How often a transaction that met a deadlock or lost its connection is run again.
 const AGAIN: usize = 3;
@@ -48,6 +50,16 @@ impl Store {
         }
         // Leaves alone those who insert rows that point at this one.
         select.push_str(" for no key update");
+
+        if let Some(open) = &self.scope.open {
+            let found = self.query(&select, &values).await?;
+            let Some(old) = found.first() else {
+                return Ok(None);
+            };
+            let old = decode::json(table, old)?;
+            let new = change(&old).map_err(UpdateError::Rejected)?;
+            return Ok(self.update_inside(open, table, &old, new).await?);
+        }
 
         let mut change = Some(change);
         let mut made: Option<(Row, Row)> = None;
@@ -100,17 +112,13 @@ impl Store {
                     .into());
                 }
             };
-            let id = old.get("id").cloned().unwrap_or(Value::Null);
-            let mut full = new.clone();
-            full.insert("id".into(), id.clone());
+            let full = with_id(new.clone(), &old);
             self.check_foreigns(table, &full)?;
             let written = cells(table, &full, None)?;
-            let mut changes = Changes::default();
-            changes.push(
-                table.name,
-                id.as_str().and_then(|s| s.parse().ok()).unwrap_or_default(),
-                "update",
-            );
+            let mut changes = Changes::new(self.documents());
+            let docs = documents(table, &old, &full, &written)?;
+            let actor = self.scope.actor.as_deref();
+            changes.push(0, actor, table.name, id_of(&full), "update", docs);
             let work = async {
                 let update = lease.prepare_cached(&table.update).await?;
                 let log = lease.prepare_cached(LOG).await?;
@@ -121,11 +129,13 @@ impl Store {
                 ])
                 .await;
                 let mut all = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-                Ok::<_, tokio_postgres::Error>(all.swap_remove(0).into_iter().next())
+                let revision = all.get(1).and_then(|rows| revision_of(rows));
+                Ok::<_, tokio_postgres::Error>((all.swap_remove(0).into_iter().next(), revision))
             };
             match self.pool().within(work).await? {
-                Ok(row) => {
+                Ok((row, revision)) => {
                     lease.keep();
+                    self.wrote(revision);
                     return Ok(row.map(|r| decode::json(table, &r)).transpose()?);
                 }
                 Err(e) if left > 0 && is_conflict(&e) => {
@@ -142,6 +152,61 @@ impl Store {
             }
         }
     }
+}
+
+impl Store {
+    /// Replaces a row that is locked, in a transaction that is going on.
+    async fn update_inside(
+        &self,
+        open: &Open,
+        table: &Table,
+        old: &Row,
+        new: Row,
+    ) -> Result<Option<Row>, StoreError> {
+        let full = with_id(new, old);
+        self.check_foreigns(table, &full)?;
+        let written = cells(table, &full, None)?;
+        let docs = documents(table, old, &full, &written)?;
+        let step = Step {
+            sql: table.update.clone(),
+            cells: written,
+            logged: None,
+            inserts: None,
+        };
+        let found = self.carry_out(vec![step]).await.map_err(|e| match e {
+            Refusal::Store(e) => e,
+            Refusal::Driver(e) => self.refused(table, &e, &full),
+        })?;
+        let actor = self.scope.actor.as_deref();
+        open.note(actor, table.name, id_of(&full), docs).await;
+        found.first().map(|r| decode::json(table, r)).transpose()
+    }
+}
+
+/// A new row with the id of the one it replaces.
+fn with_id(mut new: Row, old: &Row) -> Row {
+    let id = old.get("id").cloned().unwrap_or(Value::Null);
+    new.insert("id".into(), id);
+    new
+}
+
+fn id_of(row: &Row) -> Uuid {
+    let id = row.get("id").and_then(Value::as_str);
+    id.and_then(|id| id.parse().ok()).unwrap_or_default()
+}
+
+/// What the log keeps of a row that was and the one in its place.
+fn documents(
+    table: &Table,
+    old: &Row,
+    new: &Row,
+    written: &[Cell],
+) -> Result<(Cell, Cell), StoreError> {
+    let before = cells(table, old, None)?;
+    Ok((
+        document::of_cells(table, old, &before),
+        document::of_cells(table, new, written),
+    ))
 }
 
 fn unknown(field: &str) -> StoreError {

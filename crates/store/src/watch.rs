@@ -30,8 +30,8 @@ const MANY: usize = 20_000;
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
 /// How often old log entries and expired rows are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
-/// How many revisions of the log are kept, unless older than a day.
-const KEPT_REVISIONS: i64 = 100_000;
+/// How many changes of the log are kept at least, whatever is said about the history: nodes that were away catch up with them.
+const KEPT_CHANGES: i64 = MANY as i64;
 /// The lock of whoever keeps house: any number no one else uses.
 const HOUSE_LOCK: i64 = 0x5B_4855_5345;
 
@@ -300,7 +300,7 @@ impl Store {
         };
         if self.pool().within(work).await?? {
             self.purge_expired().await?;
-            self.prune(KEPT_REVISIONS).await?;
+            self.prune(self.history().max(KEPT_CHANGES)).await?;
             // The lease would be gone if this took longer than Postgres lets a transaction idle; then the lock is gone as well.
         }
         self.pool().within(lease.batch_execute("commit")).await??;
@@ -308,14 +308,13 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets log entries older than a day, and all but the last `kept` revisions.
+    /// Forgets the oldest revisions of the log, so that it has at most `kept` changes.
     pub(crate) async fn prune(&self, kept: i64) -> Result<(), StoreError> {
         let lease = self.pool().get().await?;
         let work = async {
             // Said before it is done: who is behind then reads everything instead of half a log.
-            let sql = "update config_revision set pruned = cut.revision from (select greatest( \
-                   (select revision - $1 from config_revision), \
-                   (select max(revision) from config_changes where at < now() - interval '1 day')) as revision) as cut \
+            let sql = "update config_revision set pruned = cut.revision from \
+                   (select revision from config_changes order by revision desc offset $1 limit 1) as cut \
                  where cut.revision > pruned returning pruned";
             let Some(row) = lease.query_opt(sql, &[&kept]).await? else {
                 return Ok(());

@@ -4,9 +4,11 @@
 //! transaction per write would be bound by that. So writes that are asked for at the same time are carried out by one task in ONE
 //! transaction, in two round trips: all statements; then the log of what they changed, the new revision and the commit (one round trip
 //! when what they change is known beforehand). When a statement fails, its write is refused and the others are carried out again
-//! without it, so no write ever sees another's error.
+//! without it, so no write ever sees another's error. Each write has a revision of its own, whoever it shares the transaction with, so that it
+//! can be looked at and undone alone.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use uuid::Uuid;
 
 use crate::StoreError;
 use crate::cell::Cell;
+use crate::decode::Raw;
 use crate::error::is_conflict;
 use crate::pool::{Lease, Pool, in_order, is_cut, plain, rows};
 use crate::sql::LOG;
@@ -35,10 +38,20 @@ const AGAIN: usize = 3;
 pub(crate) struct Step {
     pub(crate) sql: Arc<str>,
     pub(crate) cells: Vec<Cell>,
-    /// How many columns come before (entity, id, operation); `None` when the rows say nothing about changes.
+    /// How many columns come before the change (entity, id, operation, documents before and after); `None` when the rows say nothing
+    /// about changes.
     pub(crate) logged: Option<usize>,
-    /// The only change this makes when it succeeds, if that is known beforehand: entity and id of a row it inserts.
-    pub(crate) inserts: Option<(&'static str, Uuid)>,
+    /// The only change this makes when it succeeds, if that is known beforehand: it inserts a row.
+    pub(crate) inserts: Option<Inserts>,
+}
+
+/// A row that a statement inserts.
+#[derive(Debug, Clone)]
+pub(crate) struct Inserts {
+    pub(crate) entity: &'static str,
+    pub(crate) id: Uuid,
+    /// What the log keeps of it.
+    pub(crate) document: Cell,
 }
 
 /// Why a write was not carried out.
@@ -50,11 +63,21 @@ pub(crate) enum Refusal {
     Store(StoreError),
 }
 
-/// What the last statement answered.
-type Reply = Result<Vec<PgRow>, Refusal>;
+/// What a write answered.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The rows of its last statement.
+    pub(crate) rows: Vec<PgRow>,
+    /// Its revision, when it changed anything.
+    pub(crate) revision: Option<i64>,
+}
+
+type Reply = Result<Written, Refusal>;
 
 struct Job {
     steps: Vec<Step>,
+    /// On whose behalf.
+    actor: Option<Arc<str>>,
     reply: oneshot::Sender<Reply>,
 }
 
@@ -73,23 +96,30 @@ pub(crate) struct Writer {
     pool: Pool,
     queue: Arc<Mutex<Queue>>,
     gathered: Arc<Notify>,
+    /// Whether the log keeps documents.
+    documents: Arc<AtomicBool>,
 }
 
 impl Writer {
-    pub(crate) fn new(pool: Pool) -> Self {
+    pub(crate) fn new(pool: Pool, documents: Arc<AtomicBool>) -> Self {
         Writer {
             pool,
+            documents,
             queue: Arc::default(),
             gathered: Arc::default(),
         }
     }
 
-    /// Carries a write out and answers the rows of its last statement. It is carried out even when the caller stops waiting.
-    pub(crate) async fn write(&self, steps: Vec<Step>) -> Reply {
+    /// Carries a write out. It is carried out even when the caller stops waiting.
+    pub(crate) async fn write(&self, steps: Vec<Step>, actor: Option<Arc<str>>) -> Reply {
         let (reply, answer) = oneshot::channel();
         let start = {
             let mut q = lock(&self.queue);
-            q.jobs.push_back(Job { steps, reply });
+            q.jobs.push_back(Job {
+                steps,
+                actor,
+                reply,
+            });
             if q.jobs.len() == q.wanted {
                 self.gathered.notify_one();
             }
@@ -181,7 +211,7 @@ impl Writer {
             Ok(answers) => jobs
                 .into_iter()
                 .zip(answers)
-                .for_each(|(job, rows)| drop(job.reply.send(Ok(rows)))),
+                .for_each(|(job, written)| drop(job.reply.send(Ok(written)))),
             Err(e) => jobs
                 .into_iter()
                 .for_each(|job| drop(job.reply.send(Err(Refusal::Store(e.clone()))))),
@@ -191,7 +221,7 @@ impl Writer {
             .for_each(|(job, e)| drop(job.reply.send(Err(Refusal::Driver(e)))));
     }
 
-    async fn transaction(&self, jobs: &[Job]) -> Result<Vec<Vec<PgRow>>, Fail> {
+    async fn transaction(&self, jobs: &[Job]) -> Result<Vec<Written>, Fail> {
         let lease = self.pool.get().await.map_err(Fail::All)?;
         let mut prepared = Vec::with_capacity(jobs.len());
         for (i, job) in jobs.iter().enumerate() {
@@ -209,7 +239,8 @@ impl Writer {
             .await
             .map_err(|e| Fail::All(e.into()))?;
 
-        let ahead = Changes::known(jobs);
+        let documents = self.documents.load(Ordering::Relaxed);
+        let ahead = Changes::known(jobs, documents);
         let mut statements: Vec<BoxFuture<'_, _>> = vec![plain(&lease, "begin")];
         for (_, step, statement) in &prepared {
             statements.push(Box::pin(rows(&lease, statement, &step.cells)));
@@ -218,18 +249,22 @@ impl Writer {
             statements.push(changes.log(&lease, &log));
             statements.push(plain(&lease, "commit"));
         }
-        let mut changes = Changes::default();
+        let mut changes = Changes::new(documents);
         let mut answers: Vec<Vec<PgRow>> = jobs.iter().map(|_| Vec::new()).collect();
+        let mut last = None;
         for (n, answer) in in_order(statements).await.into_iter().enumerate() {
             let at = n.checked_sub(1).and_then(|n| prepared.get(n));
             match (answer, at) {
                 (Ok(rows), Some((i, step, _))) => {
-                    changes
-                        .collect(step, &rows)
-                        .map_err(|e| Fail::All(e.into()))?;
+                    if ahead.is_none() {
+                        changes
+                            .collect(*i, jobs[*i].actor.as_deref(), step, &rows)
+                            .map_err(|e| Fail::All(e.into()))?;
+                    }
                     answers[*i] = rows;
                 }
-                (Ok(_), None) => {}
+                // The log's; of `begin` and `commit` there are none.
+                (Ok(rows), None) => last = revision_of(&rows).or(last),
                 // The commit was on its way: whether it happened is not known, so it must not be done again.
                 (Err(e), _) if ahead.is_some() && is_cut(&e) => return Err(Fail::All(e.into())),
                 (Err(e), at) => return Err(self.failed(lease, e, at.map(|(i, ..)| *i)).await),
@@ -243,17 +278,23 @@ impl Writer {
             };
             for answer in in_order(end).await {
                 // As above.
-                answer.map_err(|e| {
+                let rows = answer.map_err(|e| {
                     if is_conflict(&e) {
                         Fail::Again(e.into())
                     } else {
                         Fail::All(e.into())
                     }
                 })?;
+                last = revision_of(&rows).or(last);
             }
         }
         lease.keep();
-        Ok(answers)
+        let changes = ahead.unwrap_or(changes);
+        let written = |(i, rows)| Written {
+            rows,
+            revision: last.and_then(|last| changes.revision(i, last)),
+        };
+        Ok(answers.into_iter().enumerate().map(written).collect())
     }
 
     /// What the failure of a statement before the commit means for the group.
@@ -298,41 +339,113 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The revision that the log statement answered.
+pub(crate) fn revision_of(rows: &[PgRow]) -> Option<i64> {
+    rows.first()?.try_get(0).ok()
+}
+
 /// What a transaction changed, for the log.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Changes {
+    /// Whether documents are kept.
+    documents: bool,
+    /// The writes that changed something, in the order of their revisions.
+    jobs: Vec<usize>,
+    nth: Vec<i64>,
     entities: Vec<String>,
     ids: Vec<Uuid>,
     ops: Vec<String>,
+    actors: Vec<Option<String>>,
+    before: Vec<Cell>,
+    after: Vec<Cell>,
 }
 
 impl Changes {
+    pub(crate) fn new(documents: bool) -> Self {
+        Changes {
+            documents,
+            ..Changes::default()
+        }
+    }
+
     /// The changes of these writes when all of them are known before they are carried out.
-    fn known(jobs: &[Job]) -> Option<Self> {
-        let mut out = Changes::default();
-        for step in jobs.iter().flat_map(|j| &j.steps) {
-            let (entity, id) = step.inserts?;
-            out.push(entity, id, "insert");
+    fn known(jobs: &[Job], documents: bool) -> Option<Self> {
+        let mut out = Changes::new(documents);
+        for (i, job) in jobs.iter().enumerate() {
+            for step in &job.steps {
+                let it = step.inserts.as_ref()?;
+                let docs = (Cell::Null, it.document.clone());
+                out.push(i, job.actor.as_deref(), it.entity, it.id, "insert", docs);
+            }
         }
         Some(out)
     }
 
-    pub(crate) fn push(&mut self, entity: &str, id: Uuid, op: &str) {
+    /// Adds a change that the write `job` made; `docs` are those before and after. All changes of a write come one after the other.
+    pub(crate) fn push(
+        &mut self,
+        job: usize,
+        actor: Option<&str>,
+        entity: &str,
+        id: Uuid,
+        op: &str,
+        docs: (Cell, Cell),
+    ) {
+        if self.jobs.last() != Some(&job) {
+            self.jobs.push(job);
+        }
+        self.nth.push(self.jobs.len() as i64);
         self.entities.push(entity.to_owned());
         self.ids.push(id);
         self.ops.push(op.to_owned());
+        self.actors.push(actor.map(str::to_owned));
+        let (before, after) = if self.documents {
+            docs
+        } else {
+            (Cell::Null, Cell::Null)
+        };
+        self.before.push(before);
+        self.after.push(after);
     }
 
-    fn collect(&mut self, step: &Step, rows: &[PgRow]) -> Result<(), Error> {
+    /// Adds the changes that a statement of the write `job` made.
+    pub(crate) fn collect(
+        &mut self,
+        job: usize,
+        actor: Option<&str>,
+        step: &Step,
+        rows: &[PgRow],
+    ) -> Result<(), Error> {
+        if let Some(it) = &step.inserts {
+            for _ in rows {
+                let docs = (Cell::Null, it.document.clone());
+                self.push(job, actor, it.entity, it.id, "insert", docs);
+            }
+            return Ok(());
+        }
         let Some(at) = step.logged else { return Ok(()) };
         for row in rows {
-            self.push(row.try_get(at)?, row.try_get(at + 1)?, row.try_get(at + 2)?);
+            let docs = (document(row, at + 3)?, document(row, at + 4)?);
+            let (entity, op): (&str, &str) = (row.try_get(at)?, row.try_get(at + 2)?);
+            self.push(job, actor, entity, row.try_get(at + 1)?, op, docs);
         }
         Ok(())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.ids.is_empty()
+    }
+
+    /// Entity, id and operation of each change so far.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Uuid, &str)> {
+        let what = self.entities.iter().zip(&self.ids).zip(&self.ops);
+        what.map(|((entity, id), op)| (entity.as_str(), *id, op.as_str()))
+    }
+
+    /// The revision of the write `job`, when the last one is `last`.
+    fn revision(&self, job: usize, last: i64) -> Option<i64> {
+        let nth = self.jobs.iter().position(|j| *j == job)?;
+        Some(last - (self.jobs.len() - 1 - nth) as i64)
     }
 
     /// The statement that logs them.
@@ -342,9 +455,30 @@ impl Changes {
         log: &'a Statement,
     ) -> BoxFuture<'a, Result<Vec<PgRow>, Error>> {
         Box::pin(async move {
+            let jobs = self.jobs.len() as i64;
             lease
-                .query(log, &[&self.entities, &self.ids, &self.ops])
+                .query(
+                    log,
+                    &[
+                        &jobs,
+                        &self.nth,
+                        &self.entities,
+                        &self.ids,
+                        &self.ops,
+                        &self.actors,
+                        &self.before,
+                        &self.after,
+                    ],
+                )
                 .await
         })
     }
+}
+
+/// A column of `jsonb`, as it is to be written again.
+fn document(row: &PgRow, at: usize) -> Result<Cell, Error> {
+    let raw = row.try_get::<_, Raw<'_>>(at)?.0;
+    // The first byte is the version of jsonb's binary form.
+    let text = raw.and_then(|raw| std::str::from_utf8(raw.get(1..)?).ok());
+    Ok(text.map_or(Cell::Null, |text| Cell::Json(text.to_owned())))
 }

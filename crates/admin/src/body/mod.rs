@@ -26,7 +26,7 @@ const MAX_DISCARDED: usize = 64 * 1024;
 const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// What came in a body.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Payload {
     /// The fields; empty without a body.
     pub(crate) fields: Map<String, Value>,
@@ -66,6 +66,21 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Payload, Api
         fields,
         is_form: kind != Kind::Json,
     })
+}
+
+/// Reads a JSON body that need not be an object.
+pub(crate) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.map(|v| v.to_str().unwrap_or_default());
+    if content_type.and_then(kind) != Some(Kind::Json) {
+        discard(body).await;
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    match serde_json::from_slice(&collect(body).await?) {
+        Ok(value) if has_nul(&value) => Err(ApiError::bad(texts::NUL)),
+        Ok(value) => Ok(value),
+        Err(_) => Err(ApiError::bad(texts::BAD_JSON)),
+    }
 }
 
 /// Reads a body that nobody wants, if it is small: left in the connection it would be in the way of the next request, and the connection

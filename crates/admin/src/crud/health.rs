@@ -79,6 +79,9 @@ pub(super) async fn report(call: &Call<'_>, healthy: bool) -> Answer {
         address: address.as_deref(),
         healthy,
     };
+    if call.args.dry_run()? {
+        return Ok(respond::dry(respond::empty(StatusCode::NO_CONTENT)));
+    }
     match app.status.report_health(&report) {
         Ok(()) => Ok(respond::empty(StatusCode::NO_CONTENT)),
         Err(why) => Err(ApiError::bad(&why)),

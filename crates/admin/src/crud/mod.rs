@@ -10,8 +10,8 @@ mod write;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::Method;
-use serde_json::Value;
+use http::{Method, StatusCode};
+use serde_json::{Map, Value};
 use silverback_store::{Key, Row};
 use uuid::Uuid;
 
@@ -143,6 +143,52 @@ pub(crate) async fn serve(mut call: Call<'_>, target: Target) -> Answer {
     }
 }
 
+/// The row that a path names, as it is shown; `None` when it is not there.
+pub(crate) async fn current(
+    call: &Call<'_>,
+    target: Target,
+) -> Result<Option<Map<String, Value>>, ApiError> {
+    let app = call.app;
+    let (entity, row) = match target {
+        Target::Row { entity } => {
+            let entity = app.model.of(entity)?;
+            let key = key(app, entity, call.segment(1)?, true).await?;
+            (entity, app.store.get(&entity.def, &key.store()).await?)
+        }
+        Target::RowBelow {
+            parent,
+            field,
+            entity,
+        } => {
+            let (above, entity) = (app.model.of(parent)?, app.model.of(entity)?);
+            let parent = (field, find(app, above, call.segment(1)?).await?);
+            let key = if entity.def.name == targets::TARGETS {
+                let found = targets::one(app, entity, parent.1, &call.segment(3)?).await?;
+                RowKey::Id(found.0)
+            } else {
+                RowKey::parse(entity, call.segment(3)?)?
+            };
+            let row = app.store.get(&entity.def, &key.store()).await?;
+            let here = |row: &Row| reference(row, parent.0) == Some(parent.1);
+            (entity, row.filter(here))
+        }
+        Target::Hop { entity, field, to } => {
+            let (entity, to) = (app.model.of(entity)?, app.model.of(to)?);
+            let key = key(app, entity, call.segment(1)?, false).await?;
+            let from = app.store.get(&entity.def, &key.store()).await?;
+            match reference(&from.ok_or_else(ApiError::not_found)?, field) {
+                Some(id) => (to, app.store.get(&to.def, &Key::Id(id)).await?),
+                None => (to, None),
+            }
+        }
+        _ => return Ok(None),
+    };
+    match row {
+        Some(row) => Ok(Some(read::shown(app, entity, row).await?)),
+        None => Ok(None),
+    }
+}
+
 async fn collection(call: &Call<'_>, entity: &Entity, payload: Payload) -> Answer {
     match *call.method {
         Method::GET | Method::HEAD => read::collection(call.app, entity, &call.args).await,
@@ -185,7 +231,10 @@ async fn row_below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Pa
     match *call.method {
         Method::GET | Method::HEAD => {
             let row = read::below(app, entity, &key, parent).await?;
-            Ok(respond::ok(&read::shown(app, entity, row).await?))
+            Ok(respond::row(
+                StatusCode::OK,
+                &read::shown(app, entity, row).await?,
+            ))
         }
         Method::PUT => write::upsert(app, entity, key, payload, Some(parent)).await,
         Method::PATCH => write::update(app, entity, &key, payload, Some(parent)).await,

@@ -1,5 +1,6 @@
 //! Rows out.
 
+use http::StatusCode;
 use serde_json::{Map, Value};
 use silverback_schema::output::show;
 use silverback_store::{Key, Page, Row};
@@ -46,7 +47,10 @@ pub(super) async fn one(app: &App, entity: &Entity, key: &RowKey) -> Answer {
         .get(&entity.def, &key.store())
         .await?
         .ok_or_else(ApiError::not_found)?;
-    Ok(respond::ok(&shown(app, entity, row).await?))
+    Ok(respond::row(
+        StatusCode::OK,
+        &shown(app, entity, row).await?,
+    ))
 }
 
 /// One row, as it is stored, if it hangs on that parent.

@@ -1,6 +1,6 @@
 //! Targets: newest first, by name or id, and pages that are counted (`kong/db/dao/targets.lua`, `kong/api/routes/upstreams.lua`).
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 use silverback_store::Row;
 use uuid::Uuid;
@@ -41,7 +41,10 @@ pub(super) async fn row(
     let (id, row) = one(app, entity, parent.1, &call.segment(3)?).await?;
     let key = RowKey::Id(id);
     match *call.method {
-        Method::GET | Method::HEAD => Ok(respond::ok(&read::shown(app, entity, row).await?)),
+        Method::GET | Method::HEAD => Ok(respond::row(
+            StatusCode::OK,
+            &read::shown(app, entity, row).await?,
+        )),
         Method::PATCH | Method::PUT => {
             write::update(app, entity, &key, payload, Some(parent)).await
         }

@@ -27,7 +27,7 @@ pub(super) async fn insert(
     } else {
         app.store.insert(&entity.def, row).await?
     };
-    Ok(respond::json(
+    Ok(respond::row(
         StatusCode::CREATED,
         &read::shown(app, entity, stored).await?,
     ))
@@ -56,7 +56,10 @@ pub(super) async fn upsert(
         RowKey::Id(_) => app.store.upsert(&entity.def, row).await?,
         RowKey::Named(field, _) => app.store.upsert_by(&entity.def, field, row).await?,
     };
-    Ok(respond::ok(&read::shown(app, entity, stored).await?))
+    Ok(respond::row(
+        StatusCode::OK,
+        &read::shown(app, entity, stored).await?,
+    ))
 }
 
 /// `PATCH`. The row is read, changed and written in one transaction, so that of two changes at the same time none is lost.
@@ -68,7 +71,10 @@ pub(super) async fn update(
     parent: Option<Parent>,
 ) -> Answer {
     let stored = changed(app, entity, key, payload, parent).await?;
-    Ok(respond::ok(&read::shown(app, entity, stored).await?))
+    Ok(respond::row(
+        StatusCode::OK,
+        &read::shown(app, entity, stored).await?,
+    ))
 }
 
 /// `DELETE`. That there is no such row is no failure.

@@ -8,7 +8,7 @@ use super::harness::Api;
 const ID: &str = "00000008-0000-4000-8000-000000000001";
 const OTHER: &str = "00000008-0000-4000-8000-000000000002";
 
-fn pair(authority: bool) -> (String, String) {
+pub(super) fn pair(authority: bool) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
     if authority {

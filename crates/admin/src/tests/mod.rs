@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod certificates;
+mod changes;
 mod crud;
 mod harness;
 mod plugins;

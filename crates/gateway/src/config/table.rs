@@ -313,6 +313,11 @@ settings! {
         /// Idle time after which a connection to Postgres is closed. Empty or `0` sets no limit.
         pg_keepalive_timeout: Optional<Millis> = "";
 
+        /// How many changes of rows are remembered with what was there before and after, and by whom, for
+        /// `GET /revisions` and rollbacks; the oldest revisions are forgotten first. `0` keeps nothing to
+        /// look at. Secrets that were are part of it, in the same database as those that are.
+        history_size: Count = "100000", { own: true };
+
         /// How often the database is asked for changes. Changes normally arrive at once, by a
         /// notification; this is for when notifications are lost or a pooler swallows them.
         db_update_frequency: PositiveSeconds = "5";

@@ -4,6 +4,7 @@ mod counters;
 mod crud;
 mod deletes;
 mod errors;
+mod history;
 mod migrations;
 mod outage;
 mod paging;

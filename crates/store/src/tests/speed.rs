@@ -50,6 +50,23 @@ async fn four_clients_write_more_than_a_thousand_rows_per_second() {
 
 #[ignore = "measures"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_costs_writes_little() {
+    let (_server, store) = durable().await;
+    for clients in [1, 16] {
+        let mut rates = [0.0, 0.0];
+        // In turns, so that neither has the better hour.
+        for round in 0..6 {
+            store.keep_history(if round % 2 == 0 { 0 } else { 100_000 });
+            rates[round % 2] += writes_per_second(&store, clients, 2000 / clients).await / 3.0;
+        }
+        let [without, with] = rates;
+        println!("{clients} clients: {without:.0} writes/s without a history, {with:.0} with one");
+        assert!(with > without * 0.8);
+    }
+}
+
+#[ignore = "measures"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_big_configuration_is_loaded_within_two_seconds() {
     let (server, store) = durable().await;
     server.psql(

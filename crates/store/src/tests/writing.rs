@@ -12,9 +12,12 @@ async fn writes_at_the_same_time_share_a_transaction() {
     let done =
         futures::future::join_all((0..50).map(|_| store.insert(&d, service(json!({}))))).await;
     assert!(done.iter().all(Result::is_ok));
-    let n = revision(&store).await;
+    // `at` is when the transaction began.
+    let sql = "select count(distinct at) from config_changes";
+    let n: i64 = store.pool().query(sql, &[]).await.unwrap()[0].get(0);
     assert!(n < 10, "{n} transactions");
     assert_eq!(super::log(&store).await.len(), 50);
+    assert_eq!(revision(&store).await, 50);
 }
 
 #[tokio::test]
