@@ -12,8 +12,8 @@ use silverback_plugin::context::BodySource;
 use silverback_plugin::{AccessCtx, HeaderKey, Phases, Response};
 use silverback_retry::{Decision, Tries};
 use silverback_router::{
-    ProtocolVerdict, Request, forwarded_prefix, normalize_path, protocol_verdict, split_host_port,
-    strip_query, upstream_path,
+    ProtocolVerdict, Request, forwarded_prefix, normalize_path, split_host_port, strip_query,
+    upstream_path,
 };
 use silverback_runtime::Outcome;
 use silverback_telemetry::RetryOutcome;
@@ -170,12 +170,10 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     } else {
         None
     };
-    match protocol_verdict(
-        &route.route,
-        forwarded_proto.unwrap_or(facts.scheme),
-        http2,
-        content_type,
-    ) {
+    match route
+        .protocols
+        .verdict(forwarded_proto.unwrap_or(facts.scheme), http2, content_type)
+    {
         ProtocolVerdict::Fine => {}
         verdict => return Some(wrong_protocol(verdict, client, *trusted)),
     }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input};
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use crate::literal::Pattern;
 use crate::matcher::{HostKind, Matcher, PathHit, Paths, Query, SniRule, lower};
@@ -15,6 +16,9 @@ use crate::trie::Trie;
 
 /// Lists up to this long are checked one by one.
 const FEW: usize = 8;
+
+/// Ranks to check one by one, in ascending order; a few of them lie where the list is, not behind a pointer.
+type Ranks = SmallVec<[u32; 4]>;
 
 type Map<V> = HashMap<Box<str>, V, RandomState>;
 
@@ -110,20 +114,20 @@ impl Index {
 /// The matchers of one host.
 #[derive(Debug)]
 enum Bucket {
-    Few(Box<[u32]>),
+    Few(Ranks),
     Paths(Box<Trie<Set>>),
 }
 
 impl Default for Bucket {
     fn default() -> Self {
-        Bucket::Few(Box::default())
+        Bucket::Few(Ranks::new())
     }
 }
 
 impl Bucket {
     fn build(matchers: &[Matcher], ranks: Vec<u32>) -> Self {
         if ranks.len() <= FEW {
-            return Bucket::Few(ranks.into());
+            return Bucket::Few(compact(ranks));
         }
         let mut by_path: HashMap<&[u8], Vec<u32>, RandomState> = HashMap::default();
         for &rank in &ranks {
@@ -135,7 +139,7 @@ impl Bucket {
             };
             match &matchers[rank as usize].paths {
                 Paths::Any => put(&[]),
-                Paths::Plain { few, many, .. } => few.iter().chain(many).for_each(|p| put(p)),
+                Paths::Plain(plain) => plain.iter().for_each(put),
                 Paths::Regex(patterns) => patterns.iter().for_each(|p| put(&p.prefix)),
             }
         }
@@ -157,6 +161,12 @@ impl Bucket {
             }
         }
     }
+}
+
+fn compact(ranks: Vec<u32>) -> Ranks {
+    let mut ranks: Ranks = ranks.into_iter().collect();
+    ranks.shrink_to_fit();
+    ranks
 }
 
 /// Checks matchers one by one, as long as they are better than what was found.
@@ -198,7 +208,7 @@ impl Step {
 /// Matchers that are alike in host and start of path.
 #[derive(Debug)]
 enum Set {
-    Scan(Box<[u32]>),
+    Scan(Ranks),
     /// By a value of a header. The rank tells which matcher knows how to read the header.
     Header {
         groups: Vec<(u32, usize, Map<Set>)>,
@@ -225,12 +235,12 @@ enum Set {
 impl Set {
     fn build(matchers: &[Matcher], ranks: Vec<u32>, step: Step) -> Self {
         if ranks.len() <= FEW {
-            return Set::Scan(ranks.into());
+            return Set::Scan(compact(ranks));
         }
         let at = |rank: u32| &matchers[rank as usize];
         let after = |ranks: Vec<u32>| match step.next() {
             Some(next) => Set::build(matchers, ranks, next),
-            None => Set::Scan(ranks.into()),
+            None => Set::Scan(compact(ranks)),
         };
         let sets = |map: HashMap<&str, Vec<u32>, RandomState>| -> Map<Set> {
             map.into_iter()
@@ -347,7 +357,7 @@ impl Set {
                         rest: rest.into(),
                     },
                     // Only beyond billions of states.
-                    Err(_) => Set::Scan(ranks.into()),
+                    Err(_) => Set::Scan(compact(ranks)),
                 }
             }
         }

@@ -26,7 +26,7 @@ mod trie;
 mod upstream;
 
 pub use path::{escape_path, normalize_path, strip_query};
-pub use protocol::{ProtocolVerdict, protocol_verdict};
+pub use protocol::{ProtocolRule, ProtocolVerdict};
 pub use request::{Flavor, Request, split_host_port};
 pub use router::{Captures, Entry, Match, Problem, Router};
 pub use upstream::{forwarded_prefix, upstream_path};

@@ -85,16 +85,45 @@ impl HostRule {
     }
 }
 
-/// The paths of a part. Plain ones are all of the same length.
+/// The paths of a part.
 #[derive(Debug)]
 pub(crate) enum Paths {
     Any,
-    Plain {
-        len: usize,
-        few: Vec<Box<[u8]>>,
-        many: HashSet<Box<[u8]>, RandomState>,
-    },
+    Plain(Plain),
     Regex(Vec<Pattern>),
+}
+
+/// Plain paths, all of the same length.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    len: u32,
+    /// One after the other. A short one lies within the matcher itself.
+    few: SmallVec<[u8; 24]>,
+    /// In place of `few` when there are many.
+    #[expect(clippy::box_collection, reason = "rare, and keeps the matcher small")]
+    many: Option<Box<HashSet<Box<[u8]>, RandomState>>>,
+}
+
+impl Plain {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let many = self.many.iter().flat_map(|m| m.iter());
+        self.few
+            .chunks_exact(self.len.max(1) as usize)
+            .chain(many.map(|p| &**p))
+    }
+
+    fn find(&self, path: &[u8]) -> Option<PathHit> {
+        let head = path.get(..self.len as usize)?;
+        let found = match &self.many {
+            None => self.few.chunks_exact(head.len().max(1)).any(|p| p == head),
+            Some(many) => many.contains(head),
+        };
+        found.then_some(PathHit {
+            start: 0,
+            len: self.len,
+            regex: None,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -223,14 +252,19 @@ impl SniRule {
 }
 
 /// The rules of one part. An empty list asks for nothing.
+///
+/// Among thousands of routes each look at one is a cache miss, so what most routes ask for lies in the first line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Matcher {
     /// Number of the entry this is a part of.
     pub(crate) entry: u32,
+    /// Whether there are no rules but those for the path.
+    paths_only: bool,
+    pub(crate) paths: Paths,
     pub(crate) hosts: Vec<HostRule>,
     /// Exact hosts without a port, when there are many.
     host_set: HashSet<Box<str>, RandomState>,
-    pub(crate) paths: Paths,
     pub(crate) methods: Vec<Box<str>>,
     pub(crate) headers: Vec<HeaderRule>,
     pub(crate) snis: Vec<SniRule>,
@@ -292,11 +326,16 @@ impl Matcher {
                     .map_err(|e| format!("invalid regular expression for header '{name}': {e}"))?,
             );
         }
+        let empty = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
         Ok(Matcher {
             entry: entry as u32,
+            paths_only: hosts.is_empty()
+                && headers.is_empty()
+                && empty(&route.methods)
+                && empty(&route.snis),
+            paths: Paths::new(paths, flavor)?,
             hosts,
             host_set,
-            paths: Paths::new(paths, flavor)?,
             methods: route
                 .methods
                 .iter()
@@ -317,9 +356,10 @@ impl Matcher {
     pub(crate) fn of_path(path: &str, flavor: Flavor) -> Result<Self, String> {
         Ok(Matcher {
             entry: 0,
+            paths_only: true,
+            paths: Paths::new(&[path], flavor)?,
             hosts: Vec::new(),
             host_set: HashSet::default(),
-            paths: Paths::new(&[path], flavor)?,
             methods: Vec::new(),
             headers: Vec::new(),
             snis: Vec::new(),
@@ -328,6 +368,9 @@ impl Matcher {
 
     /// Whether all rules are fulfilled. The inner `None` means that the route has no path rule.
     pub(crate) fn check(&self, q: &Query<'_>) -> Option<Option<PathHit>> {
+        if self.paths_only {
+            return self.paths.find(q.req.path);
+        }
         if !self.methods.is_empty() && !self.methods.iter().any(|m| **m == *q.req.method) {
             return None;
         }
@@ -360,17 +403,14 @@ impl Paths {
             return Ok(Paths::Any);
         };
         if !first.starts_with('~') {
-            let all = || paths.iter().map(|p| Box::<[u8]>::from(p.as_bytes()));
-            let (few, many) = if paths.len() > FEW {
-                (Vec::new(), all().collect())
-            } else {
-                (all().collect(), HashSet::default())
+            let many = (paths.len() > FEW)
+                .then(|| Box::new(paths.iter().map(|p| p.as_bytes().into()).collect()));
+            let few = match many {
+                Some(_) => SmallVec::new(),
+                None => paths.iter().flat_map(|p| p.bytes()).collect(),
             };
-            return Ok(Paths::Plain {
-                len: first.len(),
-                few,
-                many,
-            });
+            let len = u32::try_from(first.len()).map_err(|_| "a path of 4 GiB".to_owned())?;
+            return Ok(Paths::Plain(Plain { len, few, many }));
         }
         let mut patterns = Vec::with_capacity(paths.len());
         for path in paths {
@@ -387,16 +427,7 @@ impl Paths {
     fn find(&self, path: &[u8]) -> Option<Option<PathHit>> {
         match self {
             Paths::Any => Some(None),
-            Paths::Plain { len, few, many } => {
-                let head = path.get(..*len)?;
-                let found =
-                    few.iter().any(|p| **p == *head) || (!many.is_empty() && many.contains(head));
-                found.then_some(Some(PathHit {
-                    start: 0,
-                    len: *len as u32,
-                    regex: None,
-                }))
-            }
+            Paths::Plain(plain) => plain.find(path).map(Some),
             Paths::Regex(patterns) => patterns.iter().enumerate().find_map(|(i, p)| {
                 let (start, len) = p.find(path)?;
                 Some(Some(PathHit {

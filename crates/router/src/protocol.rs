@@ -25,34 +25,54 @@ pub(crate) fn wants_https(route: &Route) -> bool {
     route.protocols.contains(&Protocol::Https) && !route.protocols.contains(&Protocol::Http)
 }
 
-/// Judges the protocol of a request whose route was found.
-///
-/// `forwarded_proto` is the connection's scheme, or what a trusted proxy says of it in `X-Forwarded-Proto`.
-/// A route for `http` alone serves `https` too. Learnt from the access phase in `kong/runloop/handler.lua`.
-pub fn protocol_verdict(
-    route: &Route,
-    forwarded_proto: &str,
-    http2: bool,
-    content_type: Option<&[u8]>,
-) -> ProtocolVerdict {
-    if wants_https(route) && forwarded_proto != "https" {
-        return ProtocolVerdict::NeedsHttps {
-            status: route.https_redirect_status_code,
-        };
-    }
-    let grpc = route.protocols.contains(&Protocol::Grpc);
-    if grpc || route.protocols.contains(&Protocol::Grpcs) {
-        if !content_type.is_some_and(|t| t.starts_with(b"application/grpc")) {
-            return ProtocolVerdict::NotGrpc;
-        }
-        if !http2 {
-            return ProtocolVerdict::NeedsHttp2;
-        }
-        if !grpc && forwarded_proto != "https" {
-            return ProtocolVerdict::NeedsGrpcTls;
+/// What a route says of the protocols it is for, read from its row once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProtocolRule {
+    https_only: bool,
+    grpc: bool,
+    grpcs: bool,
+    redirect_status: u16,
+}
+
+impl ProtocolRule {
+    /// A route's.
+    pub fn of(route: &Route) -> Self {
+        ProtocolRule {
+            https_only: wants_https(route),
+            grpc: route.protocols.contains(&Protocol::Grpc),
+            grpcs: route.protocols.contains(&Protocol::Grpcs),
+            redirect_status: route.https_redirect_status_code,
         }
     }
-    ProtocolVerdict::Fine
+
+    /// Judges the protocol of a request whose route was found.
+    ///
+    /// `forwarded_proto` is the connection's scheme, or what a trusted proxy says of it in `X-Forwarded-Proto`.
+    /// A route for `http` alone serves `https` too. Learnt from the access phase in `kong/runloop/handler.lua`.
+    pub fn verdict(
+        self,
+        forwarded_proto: &str,
+        http2: bool,
+        content_type: Option<&[u8]>,
+    ) -> ProtocolVerdict {
+        if self.https_only && forwarded_proto != "https" {
+            return ProtocolVerdict::NeedsHttps {
+                status: self.redirect_status,
+            };
+        }
+        if self.grpc || self.grpcs {
+            if !content_type.is_some_and(|t| t.starts_with(b"application/grpc")) {
+                return ProtocolVerdict::NotGrpc;
+            }
+            if !http2 {
+                return ProtocolVerdict::NeedsHttp2;
+            }
+            if !self.grpc && forwarded_proto != "https" {
+                return ProtocolVerdict::NeedsGrpcTls;
+            }
+        }
+        ProtocolVerdict::Fine
+    }
 }
 
 #[cfg(test)]
@@ -68,32 +88,32 @@ mod tests {
             r.https_redirect_status_code = 308;
         });
         assert_eq!(
-            protocol_verdict(&r, "http", false, None),
+            ProtocolRule::of(&r).verdict("http", false, None),
             NeedsHttps { status: 308 }
         );
-        assert_eq!(protocol_verdict(&r, "https", false, None), Fine);
+        assert_eq!(ProtocolRule::of(&r).verdict("https", false, None), Fine);
     }
 
     #[test]
     fn http_only_routes_serve_https_too() {
         let r = route(1, |r| r.protocols = vec![Protocol::Http]);
-        assert_eq!(protocol_verdict(&r, "https", false, None), Fine);
+        assert_eq!(ProtocolRule::of(&r).verdict("https", false, None), Fine);
     }
 
     #[test]
     fn grpc_routes_want_grpc_over_http2() {
         let r = route(1, |r| r.protocols = vec![Protocol::Grpc]);
-        assert_eq!(protocol_verdict(&r, "http", true, None), NotGrpc);
+        assert_eq!(ProtocolRule::of(&r).verdict("http", true, None), NotGrpc);
         assert_eq!(
-            protocol_verdict(&r, "http", true, Some(b"text/plain")),
+            ProtocolRule::of(&r).verdict("http", true, Some(b"text/plain")),
             NotGrpc
         );
         assert_eq!(
-            protocol_verdict(&r, "http", false, Some(b"application/grpc")),
+            ProtocolRule::of(&r).verdict("http", false, Some(b"application/grpc")),
             NeedsHttp2
         );
         assert_eq!(
-            protocol_verdict(&r, "http", true, Some(b"application/grpc+proto")),
+            ProtocolRule::of(&r).verdict("http", true, Some(b"application/grpc+proto")),
             Fine
         );
     }
@@ -102,11 +122,11 @@ mod tests {
     fn grpcs_routes_want_tls() {
         let r = route(1, |r| r.protocols = vec![Protocol::Grpcs]);
         assert_eq!(
-            protocol_verdict(&r, "http", true, Some(b"application/grpc")),
+            ProtocolRule::of(&r).verdict("http", true, Some(b"application/grpc")),
             NeedsGrpcTls
         );
         assert_eq!(
-            protocol_verdict(&r, "https", true, Some(b"application/grpc")),
+            ProtocolRule::of(&r).verdict("https", true, Some(b"application/grpc")),
             Fine
         );
     }

@@ -37,7 +37,7 @@ pub struct Match {
     /// Number of the entry: those the router was built from come first, then those [`Router::amend`] was given.
     pub entry: usize,
     /// Whether the route is for `https` alone and the request's connection is in clear text.
-    /// [`protocol_verdict`](crate::protocol_verdict) says what to answer.
+    /// [`ProtocolRule`](crate::ProtocolRule) says what to answer.
     pub needs_https: bool,
     pub(crate) flavor: Flavor,
     rank: u32,

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use silverback_entities::{Route, Service};
 use silverback_router::{
-    Entry, Flavor, ProtocolVerdict, Request, Router, forwarded_prefix, normalize_path,
-    protocol_verdict, split_host_port, strip_query, upstream_path,
+    Entry, Flavor, ProtocolRule, ProtocolVerdict, Request, Router, forwarded_prefix,
+    normalize_path, split_host_port, strip_query, upstream_path,
 };
 
 const RECORDED: &str = include_str!("../testdata/kong_3_9_1.jsonl");
@@ -106,7 +106,7 @@ fn answer(router: &Router, entries: &[Entry], line: &Value) -> Value {
     };
     let Entry { route, service } = &entries[found.entry];
     let content_type = headers.get("content-type").map(HeaderValue::as_bytes);
-    match protocol_verdict(route, scheme, false, content_type) {
+    match ProtocolRule::of(route).verdict(scheme, false, content_type) {
         ProtocolVerdict::NeedsHttps { status } => {
             assert!(found.needs_https);
             return json!({"https": status});

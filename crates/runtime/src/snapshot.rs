@@ -12,7 +12,7 @@ use silverback_entities::{Protocol, Route, Service};
 use silverback_plugin::facts::{Consumer, Credential, Directory};
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::Budgets;
-use silverback_router::Router;
+use silverback_router::{ProtocolRule, Router};
 use silverback_telemetry::{RouteMetrics, ServiceMetrics};
 use uuid::Uuid;
 
@@ -134,6 +134,8 @@ impl Index<usize> for Routes {
 pub struct RouteRuntime {
     /// The row.
     pub route: Arc<Route>,
+    /// Which protocols it is for.
+    pub protocols: ProtocolRule,
     /// As plugins see it.
     pub info: RouteInfo,
     /// Where its requests go; `None` is answered with 503.
@@ -172,6 +174,8 @@ pub struct ServiceRuntime {
     pub read_timeout: Duration,
     /// Kong's `retries`: attempts after the first.
     pub retries: u32,
+    /// The accounts of retries to it where no plugin sets its own terms.
+    pub budgets: Budgets,
     /// Where its retries are counted.
     pub metrics: Arc<ServiceMetrics>,
 }

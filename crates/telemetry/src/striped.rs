@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use smallvec::SmallVec;
+
 /// Upper bound of stripes: beyond this many processors two threads may share one.
 const MAX_STRIPES: usize = 64;
 
@@ -43,7 +45,8 @@ pub(crate) fn thread_index() -> usize {
 /// One `T` per stripe, each made at its stripe's first use: a route that one thread serves costs one `T`.
 #[derive(Debug)]
 pub(crate) struct Striped<T> {
-    slots: Box<[OnceLock<Box<Padded<T>>>]>,
+    /// The first few lie where the value itself is: one miss less for each of many routes.
+    slots: SmallVec<[OnceLock<Box<Padded<T>>>; 4]>,
 }
 
 impl<T: Default> Striped<T> {

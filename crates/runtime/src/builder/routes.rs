@@ -20,6 +20,9 @@ const FEW: usize = 256;
 /// Routes with the router that finds them.
 pub(super) type Routing = (Arc<Router>, Routes);
 
+/// A whole build: a router and the routes by its numbers.
+type Base = (Arc<Router>, Arc<[Arc<RouteRuntime>]>);
+
 /// What routes are made of.
 pub(super) struct Parts<'a> {
     pub(super) tables: &'a Tables,
@@ -31,7 +34,7 @@ pub(super) struct Parts<'a> {
 /// The routes of the last whole build, and which of them are no longer as they were.
 #[derive(Default)]
 pub(super) struct RouteTable {
-    base: Option<(Arc<Router>, Arc<[Arc<RouteRuntime>]>)>,
+    base: Option<Base>,
     /// Routes that changed, came or went since.
     changed: HashSet<Uuid>,
     /// What was answered last: what is in force when something cannot be built.
@@ -153,11 +156,7 @@ impl RouteTable {
     }
 
     /// At the first build there is nothing to keep: all routes are served but those that cannot be.
-    fn without_bad_routes(
-        &self,
-        routes: &[Arc<RouteRuntime>],
-        registries: &Registries,
-    ) -> (Arc<Router>, Arc<[Arc<RouteRuntime>]>) {
+    fn without_bad_routes(&self, routes: &[Arc<RouteRuntime>], registries: &Registries) -> Base {
         let bad: Vec<Uuid> = self.problems.iter().map(|p| p.id).collect();
         let good: Arc<[_]> = routes
             .iter()

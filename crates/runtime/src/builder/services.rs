@@ -9,6 +9,7 @@ use http::HeaderValue;
 use silverback_entities::{Protocol, Route, Service, Tables};
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::{Budgets, Ceiling, Identity, Settings};
+use silverback_router::ProtocolRule;
 use silverback_telemetry::{Collect, RouteIdentity};
 use uuid::Uuid;
 
@@ -82,9 +83,13 @@ pub(super) fn route(
             name: row.name.clone(),
         },
         service: service.cloned(),
-        budgets: service
-            .map(|s| budgets(&s.service, &chain, registries))
-            .unwrap_or_default(),
+        budgets: match (service, chain.retry_terms()) {
+            (None, _) => Budgets::default(),
+            // Shared by the service's routes, which keeps it in the processor's cache.
+            (Some(s), None) => s.budgets.clone(),
+            (Some(s), Some(_)) => budgets(&s.service, Some(&chain), registries),
+        },
+        protocols: ProtocolRule::of(row),
         chain,
         metrics: registries.metrics.route(identity, Collect::default()),
         route: row.clone(),
@@ -92,11 +97,11 @@ pub(super) fn route(
 }
 
 /// The accounts of a route: its service's under the settings that its chain's retry terms give, and the gateway's.
-fn budgets(service: &Service, chain: &Chain, registries: &Registries) -> Budgets {
+fn budgets(service: &Service, chain: Option<&Chain>, registries: &Registries) -> Budgets {
     let Some((accounts, defaults)) = &registries.budgets else {
         return Budgets::unlimited();
     };
-    let settings = match chain.retry_terms().and_then(|t| t.budget.as_deref()) {
+    let settings = match chain.and_then(|c| c.retry_terms()?.budget.as_deref()) {
         Some(b) => Settings {
             ratio: b.ratio,
             ttl: b.ttl,
@@ -167,6 +172,7 @@ fn compile(row: &Arc<Service>, registries: &mut Registries) -> ServiceRuntime {
         write_timeout: ms(row.write_timeout),
         read_timeout: ms(row.read_timeout),
         retries: u32::from(row.retries.unwrap_or(5)),
+        budgets: budgets(row, None, registries),
         metrics: registries
             .metrics
             .service(row.name.as_deref().unwrap_or(&row.host)),

@@ -1,10 +1,10 @@
-//! Counters per status code: a fixed array per class of codes, made when the first code of its class is seen,
-//! since most routes ever answer with two or three classes.
+//! Counters per status code. The first few codes that are seen, which is all that most routes ever answer with, have their
+//! counters in place; others get a fixed array per class of codes, made when the first of its class is seen.
 
 use std::array;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Who made the response (Kong's `source` label).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,15 +32,49 @@ const CLASSES: usize = 9;
 #[derive(Debug)]
 struct Page([AtomicU64; 100]);
 
+/// A counter of the code that claimed it first.
+#[derive(Debug, Default)]
+struct Early {
+    /// Source and code as a number that is not zero; zero while nobody has claimed it.
+    owner: AtomicU32,
+    count: AtomicU64,
+}
+
+impl Early {
+    /// Whether it is this owner's, from now on if nobody had it.
+    fn claim(&self, owner: u32) -> bool {
+        match self.owner.load(Ordering::Relaxed) {
+            0 => match self
+                .owner
+                .compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => true,
+                Err(other) => other == owner,
+            },
+            other => other == owner,
+        }
+    }
+}
+
 /// Counts by source and code.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Codes {
+    early: [Early; 3],
     pages: [[OnceLock<Box<Page>>; CLASSES]; SOURCES.len()],
 }
 
 impl Codes {
     /// Counts one response. Returns false, counting nothing, for a code outside of 100..=999.
     pub(super) fn count(&self, source: Source, code: u16) -> bool {
+        if !(100..1000).contains(&code) {
+            return false;
+        }
+        let owner = u32::from(code) | (source as u32) << 16;
+        if let Some(early) = self.early.iter().find(|e| e.claim(owner)) {
+            early.count.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
         let code = usize::from(code);
         let Some(page) = (code / 100)
             .checked_sub(1)
@@ -55,6 +89,16 @@ impl Codes {
 
     /// Adds every non-zero count to `sums`.
     pub(super) fn fold_into(&self, sums: &mut BTreeMap<(Source, u16), u64>) {
+        for early in &self.early {
+            let owner = early.owner.load(Ordering::Relaxed);
+            let count = early.count.load(Ordering::Relaxed);
+            let source = SOURCES.get((owner >> 16) as usize);
+            if count > 0
+                && let Some(source) = source
+            {
+                *sums.entry((*source, (owner & 0xffff) as u16)).or_default() += count;
+            }
+        }
         for source in SOURCES {
             for (class, page) in (1_u16..).zip(&self.pages[source as usize]) {
                 let Some(page) = page.get() else { continue };
