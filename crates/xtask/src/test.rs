@@ -64,6 +64,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         repo::run(&mut command)
     });
     drop((postgres, redis));
+    // nextest runs none of them, and the tutorial's code is among them.
+    steps.run("doc tests", || {
+        repo::run(&mut repo::cargo(&["test", "--doc", "--workspace"]))
+    });
     steps.run("demo", || {
         let folder = repo::target_dir()?.join("demo-check");
         let mut command = repo::cargo(&["run", "--quiet", "--package", "xtask", "--"]);
