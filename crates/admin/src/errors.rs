@@ -39,6 +39,16 @@ impl ApiError {
         ApiError::message(StatusCode::NOT_FOUND, texts::NOT_FOUND)
     }
 
+    /// 404 with an id of the request, as where Kong answers with `kong.response.error`.
+    pub(crate) fn not_found_with_id() -> Self {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        tracing::debug!(request_id = %id, "not found");
+        ApiError::Json(
+            StatusCode::NOT_FOUND,
+            json!({ "message": texts::NOT_FOUND, "request_id": id }),
+        )
+    }
+
     /// 404 of a change: says by which key the row was looked for.
     pub(crate) fn no_such_row(field: &str, value: &str) -> Self {
         let v = Value::from(value);

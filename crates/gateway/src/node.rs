@@ -65,7 +65,7 @@ impl Node {
         let node_id = identity::node_id(&config.prefix)?;
         let pg = pg::settings(config)?;
         let reachable = background.block_on(pg::ready_for_start(&pg))?.is_some();
-        let entities = entities(&plugins);
+        let entities = entities(config, &plugins);
         let store = Store::new(pg, entities.clone())?;
         store.keep_history(config.history_size);
         let metrics = Arc::new(silverback_telemetry::Registry::new(
@@ -255,12 +255,17 @@ impl Node {
     }
 }
 
-/// All entities: the core ones and those of the plugins.
-fn entities(plugins: &[PluginDef]) -> Vec<EntityDef> {
+/// All entities: the core ones, those of the plugins and, with all that is bundled, those whose plugins are still to come.
+fn entities(config: &Config, plugins: &[PluginDef]) -> Vec<EntityDef> {
+    let waiting = if config.plugins.bundled {
+        silverback_bundled::entities_without_plugin()
+    } else {
+        Vec::new()
+    };
     let of_plugins = plugins.iter().flat_map(|p| p.entities.clone());
     CORE.iter()
         .cloned()
-        .chain(of_plugins.map(|d| d.catalogue(silverback_entities::core)))
+        .chain(of_plugins.chain(waiting).map(|d| d.catalogue(silverback_entities::core)))
         .collect()
 }
 

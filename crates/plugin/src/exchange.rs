@@ -113,20 +113,26 @@ pub fn definition<P: Handler>() -> EntityDef {
 
 /// The answer of `GET /schemas/plugins/<name>` without descriptions, to compare with a recorded one.
 pub fn schema_without_descriptions<P: Handler>() -> Value {
-    fn strip(v: Value) -> Value {
-        match v {
-            Value::Object(map) => map
-                .into_iter()
-                .filter(|(k, _)| k != "description")
-                .map(|(k, v)| (k, strip(v)))
-                .collect(),
-            Value::Array(items) => items.into_iter().map(strip).collect(),
-            other => other,
-        }
-    }
-    strip(silverback_schema::render::plugin_schema_json(
+    undescribed(silverback_schema::render::plugin_schema_json(
         &definition::<P>(),
     ))
+}
+
+/// The answer of `GET /schemas/<entity>` without descriptions, to compare with a recorded one.
+pub fn entity_schema_without_descriptions(def: &EntityDef) -> Value {
+    undescribed(silverback_schema::render::schema_json(def))
+}
+
+fn undescribed(v: Value) -> Value {
+    match v {
+        Value::Object(map) => map
+            .into_iter()
+            .filter(|(k, _)| k != "description")
+            .map(|(k, v)| (k, undescribed(v)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(undescribed).collect(),
+        other => other,
+    }
 }
 
 /// A plugin made from a configuration, for several exchanges.

@@ -14,6 +14,8 @@ pub struct EntityDef {
     pub collection: &'static str,
     /// The unique field that stands for the id in paths: `name`, `username`, `key`.
     pub endpoint_key: Option<&'static str>,
+    /// A field that stands for the id in paths below a parent, where it is unique: `group` in `/consumers/{c}/acls/{group}`.
+    pub nested_key: Option<&'static str>,
     /// For entities that live below another: `/consumers/{c}/key-auth` has parent field `consumer` and segment `key-auth`.
     pub nested: Vec<Nested>,
     /// Fields, checks, shorthands.
@@ -28,6 +30,9 @@ pub struct EntityDef {
     pub variant: Option<Variant>,
     /// Where the entities that foreign keys point at are found, so that `{"name": "x"}` in their place can be checked.
     pub catalogue: Option<Catalogue>,
+    /// What is made of values before they are stored. [`crate::complete`] and [`crate::patch`] do it; whoever has rows that were
+    /// through it already empties the list of a copy of the definition.
+    pub transformations: Vec<Transformation>,
 }
 
 /// Finds an entity by its name.
@@ -41,6 +46,24 @@ pub struct Variant {
     /// Refuses a row whose kind cannot be told; nothing else is then checked. Gets the row after defaults.
     pub gate: fn(&Map<String, Value>) -> Result<(), CustomViolation>,
 }
+
+/// What is made of values before they are stored, such as the hash of a password (`transformations` with `on_write` in
+/// `kong/db/schema/init.lua`).
+///
+/// It is applied when a client gives all of `input`, and never to what is stored already. As its result may depend on `needs`, a change
+/// of one of those is refused unless `input` is given with it.
+#[derive(Clone, Debug)]
+pub struct Transformation {
+    /// Dotted paths of the fields that are transformed.
+    pub input: Vec<&'static str>,
+    /// Dotted paths of further fields that are looked at.
+    pub needs: Vec<&'static str>,
+    /// What is made of them.
+    pub on_write: OnWrite,
+}
+
+/// Gets the complete row; answers the fields to replace, or why there are none.
+pub type OnWrite = fn(&Map<String, Value>) -> Result<Map<String, Value>, String>;
 
 /// A collection of this entity below a row of another: `/services/{services}/routes`.
 #[derive(Clone, Debug)]
@@ -58,6 +81,7 @@ impl EntityDef {
             name,
             collection: name,
             endpoint_key: None,
+            nested_key: None,
             nested: Vec::new(),
             record: RecordDef {
                 fields,
@@ -69,6 +93,7 @@ impl EntityDef {
             unique_together: Vec::new(),
             variant: None,
             catalogue: None,
+            transformations: Vec::new(),
         }
     }
 
@@ -81,6 +106,12 @@ impl EntityDef {
     /// The unique field that stands for the id in paths.
     pub fn endpoint_key(mut self, field: &'static str) -> Self {
         self.endpoint_key = Some(field);
+        self
+    }
+
+    /// The field that stands for the id in paths below a parent.
+    pub fn nested_key(mut self, field: &'static str) -> Self {
+        self.nested_key = Some(field);
         self
     }
 
@@ -129,6 +160,12 @@ impl EntityDef {
     /// Where other entities are found.
     pub fn catalogue(mut self, catalogue: Catalogue) -> Self {
         self.catalogue = Some(catalogue);
+        self
+    }
+
+    /// Something to make of values before they are stored.
+    pub fn transformation(mut self, transformation: Transformation) -> Self {
+        self.transformations.push(transformation);
         self
     }
 

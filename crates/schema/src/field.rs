@@ -126,8 +126,8 @@ pub struct Field {
     pub match_none: Vec<Pattern>,
     /// Lua patterns which must all match.
     pub match_all: Vec<Pattern>,
-    /// One of the Lua patterns must match, else the text.
-    pub match_any: Option<(Vec<&'static str>, &'static str)>,
+    /// One of the Lua patterns must match, else the text; a condition needs none.
+    pub match_any: Option<(Vec<&'static str>, Option<&'static str>)>,
     /// A value must be a regular expression that compiles.
     pub is_regex: bool,
     /// For lists: the value must contain this.
@@ -338,7 +338,13 @@ impl Field {
         lua: impl IntoIterator<Item = &'static str>,
         err: &'static str,
     ) -> Self {
-        self.match_any = Some((lua.into_iter().collect(), err));
+        self.match_any = Some((lua.into_iter().collect(), Some(err)));
+        self
+    }
+
+    /// As [`Field::match_any`] in a condition, where nobody sees a text.
+    pub fn is_any(mut self, lua: impl IntoIterator<Item = &'static str>) -> Self {
+        self.match_any = Some((lua.into_iter().collect(), None));
         self
     }
 

@@ -17,7 +17,7 @@ pub mod validate;
 pub mod violations;
 
 pub use check::{CustomViolation, EntityCheck, Shorthand};
-pub use entity::{Catalogue, EntityDef, Nested, Variant};
+pub use entity::{Catalogue, EntityDef, Nested, Transformation, Variant};
 pub use field::{Field, Kind, Named, OnDelete, Pattern, Record, RecordDef};
 pub use validate::{Op, complete, patch};
 pub use violations::Violations;

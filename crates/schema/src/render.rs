@@ -147,9 +147,10 @@ fn rules(f: &Field) -> Map<String, Value> {
         ("match_all", patterns(&f.match_all)),
         (
             "match_any",
-            f.match_any
-                .as_ref()
-                .map(|(patterns, err)| json!({ "patterns": patterns, "err": err })),
+            f.match_any.as_ref().map(|(patterns, err)| match err {
+                Some(err) => json!({ "patterns": patterns, "err": err }),
+                None => json!({ "patterns": patterns }),
+            }),
         ),
         ("contains", f.contains.clone()),
         (

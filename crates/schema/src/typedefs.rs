@@ -59,6 +59,11 @@ pub fn tags() -> Field {
     set(string().required().len_min(1).check(checks::tag))
 }
 
+/// `tags` of most credentials: as [`tags`], but that schemas do not show the length.
+pub fn credential_tags() -> Field {
+    set(string().required().check(checks::tag))
+}
+
 /// Where a Redis server is and how to log in: the `redis` record of several plugins.
 pub fn redis() -> Field {
     let fields = vec![

@@ -12,10 +12,14 @@
 //! Entities with [`EntityDef::ttl`] take `ttl`, whole seconds from 0 to [`MAX_TTL`]. [`complete`] answers it as it was given, or null;
 //! [`patch`] only when it was given. Kong reports a bad one as "invalid option" (code 11) before anything else:
 //! ask [`ttl_violation`] first for the same; here it is a violation of the field `ttl`.
+//!
+//! # Transformations
+//! What [`complete`] and [`patch`] answer is ready to be stored: [`EntityDef::transformations`] were applied to what the client gave.
 
 mod check;
 mod entity_check;
 mod fill;
+mod transform;
 
 use serde_json::{Map, Value};
 
@@ -25,6 +29,7 @@ pub(crate) use fill::{Mode, normalise_number as normalise, value as fill_value};
 use crate::entity::EntityDef;
 use crate::field::Kind;
 use check::Cx;
+use transform::Given;
 
 /// The most seconds that a row may have to live.
 pub const MAX_TTL: i64 = 100_000_000;
@@ -52,12 +57,13 @@ pub fn complete(
     now: i64,
 ) -> Result<Map<String, Value>, Violations> {
     let ttl = take_ttl(def, &mut input);
+    let given = Given::of(def, &input);
     if let Some(variant) = &def.variant {
         (variant.defaults)(&mut input);
     }
     let mut row = fill::record(&def.record, input, Mode::New).map_err(Violations)?;
     fill::automatic(def, &mut row, op != Op::Update, now);
-    finish(def, &mut row, op == Op::Update, ttl.as_ref())?;
+    finish(def, &mut row, op == Op::Update, ttl.as_ref(), &given, None)?;
     if def.ttl {
         row.insert("ttl".into(), ttl.unwrap_or(Value::Null));
     }
@@ -80,6 +86,7 @@ pub fn patch(
             input.remove(*name);
         }
     }
+    let given = Given::of(def, &input);
     let change = fill::record(&def.record, input, Mode::Change).map_err(Violations)?;
     let known = existing.iter().filter(|(k, _)| def.record.get(k).is_some());
     let old = known.map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -87,7 +94,7 @@ pub fn patch(
     let merged = fill::merge(&def.record, change, old);
     let mut row = fill::record(&def.record, merged, Mode::Merged).map_err(Violations)?;
     fill::automatic(def, &mut row, false, now);
-    finish(def, &mut row, true, ttl.as_ref())?;
+    finish(def, &mut row, true, ttl.as_ref(), &given, Some(existing))?;
     if let Some(ttl) = ttl {
         row.insert("ttl".into(), ttl);
     }
@@ -113,6 +120,8 @@ fn finish(
     row: &mut Map<String, Value>,
     updating: bool,
     ttl: Option<&Value>,
+    given: &Given,
+    old: Option<&Map<String, Value>>,
 ) -> Result<(), Violations> {
     let cx = Cx {
         updating,
@@ -127,6 +136,7 @@ fn finish(
     if let Some(text) = ttl.and_then(ttl_violation) {
         wrong.insert("ttl".into(), text.into());
     }
+    transform::check(def, given, row, old, &mut wrong);
     if !wrong.is_empty() {
         return Err(Violations(wrong));
     }
@@ -137,7 +147,7 @@ fn finish(
             check::reduce_reference(entity, reference, cx);
         }
     }
-    Ok(())
+    transform::apply(def, given, row)
 }
 
 #[cfg(test)]

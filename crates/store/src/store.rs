@@ -120,6 +120,33 @@ impl Store {
         rows.first().map(|r| decode::json(table, r)).transpose()
     }
 
+    /// The row below another one, by a field whose values are unique there: the foreign field and the id it points at, the field and its
+    /// value.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Internal`; `Invalid` for a value no row can have.
+    pub async fn get_below(
+        &self,
+        def: &EntityDef,
+        parent: (&str, Uuid),
+        key: (&str, &str),
+    ) -> Result<Option<Row>, StoreError> {
+        let table = self.tables().of(def)?;
+        let column = table
+            .column(parent.0)
+            .ok_or_else(|| StoreError::Internal(format!("{} has no {}", table.name, parent.0)))?;
+        let (condition, value) = self.condition(table, &Key::Unique(key.0, key.1))?;
+        let sql = format!(
+            "select {} from {} where {condition} and {} = $2{}",
+            table.row,
+            quote(table.name),
+            quote(&column.name),
+            self.lock_clause()
+        );
+        let rows = self.query(&sql, &[value, Cell::Uuid(parent.1)]).await?;
+        rows.first().map(|r| decode::json(table, r)).transpose()
+    }
+
     /// A page of a collection in the order of the ids.
     ///
     /// # Errors

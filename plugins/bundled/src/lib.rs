@@ -1,6 +1,7 @@
 //! Every plugin that comes with Silverback. A plugin that is not in this list does not exist for the gateway.
 
 use silverback_plugin::PluginDef;
+use silverback_plugin::schema::EntityDef;
 
 /// The plugins, by descending priority.
 pub fn all() -> Vec<PluginDef> {
@@ -12,6 +13,20 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_response_transformer::ResponseTransformer>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
+}
+
+/// Entities whose plugins are still to come: the Admin API serves them, so that a configuration can be taken over from Kong as it is. Each
+/// comes after those it refers to.
+pub fn entities_without_plugin() -> Vec<EntityDef> {
+    [
+        silverback_basic_auth::entities(),
+        silverback_hmac_auth::entities(),
+        silverback_jwt::entities(),
+        silverback_oauth2::entities(),
+        silverback_acl::entities(),
+        silverback_session::entities(),
+    ]
+    .concat()
 }
 
 #[cfg(test)]
@@ -55,5 +70,25 @@ mod tests {
         );
         assert_eq!(entities[0].lookup, Some("key"));
         assert!(entities[0].ttl);
+    }
+
+    #[test]
+    fn an_entity_has_a_plugin_or_waits_for_one() {
+        let mut names = BTreeSet::new();
+        for entity in entities_without_plugin() {
+            for (_, to, _) in entity.foreign_keys() {
+                assert!(
+                    ["consumers", "services"].contains(&to) || names.contains(to),
+                    "{to}"
+                );
+            }
+            assert!(names.insert(entity.name), "{}", entity.name);
+        }
+        assert!(
+            all()
+                .iter()
+                .flat_map(|p| &p.entities)
+                .all(|e| !names.contains(e.name))
+        );
     }
 }

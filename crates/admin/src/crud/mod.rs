@@ -225,9 +225,25 @@ async fn below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Payloa
     }
 }
 
-async fn row_below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Payload) -> Answer {
+async fn row_below(
+    call: &Call<'_>,
+    entity: &Entity,
+    parent: Parent,
+    mut payload: Payload,
+) -> Answer {
     let app = call.app;
-    let key = RowKey::parse(entity, call.segment(3)?)?;
+    let text = call.segment(3)?;
+    let key = match entity.def.nested_key {
+        Some(field) if uuid(&text).is_none() => {
+            let id = named_below(call, entity, parent, (field, &text)).await?;
+            if call.method == Method::PUT {
+                let given = payload.fields.entry(field);
+                given.or_insert_with(|| text.into());
+            }
+            RowKey::Id(id)
+        }
+        _ => RowKey::parse(entity, text)?,
+    };
     match *call.method {
         Method::GET | Method::HEAD => {
             let row = read::below(app, entity, &key, parent).await?;
@@ -248,6 +264,25 @@ async fn row_below(call: &Call<'_>, entity: &Entity, parent: Parent, payload: Pa
             write::delete(app, entity, &RowKey::Id(id)).await
         }
         _ => Err(ApiError::MethodNotAllowed),
+    }
+}
+
+/// The id of the row with that name below another one; a new one for a `PUT` of a row that is not there yet (`kong/plugins/acl/api.lua`).
+async fn named_below(
+    call: &Call<'_>,
+    entity: &Entity,
+    parent: Parent,
+    name: (&str, &str),
+) -> Result<Uuid, ApiError> {
+    let row = call.app.store.get_below(&entity.def, parent, name).await?;
+    match row {
+        Some(row) => row
+            .get("id")
+            .and_then(Value::as_str)
+            .and_then(uuid)
+            .ok_or_else(ApiError::not_found),
+        None if call.method == Method::PUT => Ok(Uuid::new_v4()),
+        None => Err(ApiError::not_found_with_id()),
     }
 }
 

@@ -7,7 +7,7 @@ use silverback_schema::{Op, complete, form, patch};
 use silverback_store::Row;
 
 use super::certificates::{self, CA_CERTIFICATES, CERTIFICATES};
-use super::{Parent, RowKey, accept, now, plugins, read, references};
+use super::{Parent, RowKey, accept, now, plugins, read, reference, references};
 use crate::app::App;
 use crate::body::Payload;
 use crate::errors::{Answer, ApiError};
@@ -116,9 +116,14 @@ async fn changed(
     app: &App,
     entity: &Entity,
     key: &RowKey,
-    payload: Payload,
+    mut payload: Payload,
     parent: Option<Parent>,
 ) -> Result<Row, ApiError> {
+    if let Some((field, id)) = parent {
+        // Said by the path, and as good as said in the body: what depends on it may be changed.
+        let given = payload.fields.entry(field);
+        given.or_insert_with(|| json!({ "id": id.to_string() }));
+    }
     let not_found = || {
         if parent.is_some() {
             ApiError::not_found()
@@ -130,13 +135,17 @@ async fn changed(
         let row = app.store.get(&entity.def, &key.store()).await?;
         // Kong asks for a plugin's name first when the body does not say it, and then has other words.
         let named = payload.fields.contains_key("name");
-        Some(row.ok_or_else(|| {
+        let row = row.ok_or_else(|| {
             if named {
                 not_found()
             } else {
                 ApiError::not_found()
             }
-        })?)
+        })?;
+        if parent.is_some_and(|(field, id)| reference(&row, field) != Some(id)) {
+            return Err(not_found());
+        }
+        Some(row)
     } else {
         None
     };

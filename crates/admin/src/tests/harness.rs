@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use silverback_entities::CORE;
 use silverback_plugin::schema::field::string;
-use silverback_plugin::schema::{Violations, record};
+use silverback_plugin::schema::{EntityDef, Violations, record};
 use silverback_plugin::{ConfigError, Handler, Phases, Plugin, PluginDef, PluginEnv};
 use silverback_store::{PgConfig, Store, migrate};
 use silverback_testkit::postgres::{Database, Server};
@@ -212,10 +212,17 @@ pub(super) fn config(url: &str) -> PgConfig {
     }
 }
 
-/// A builder over that database, with a check that refuses a route called `unbuildable` and panics for a service called `boom`.
-pub(super) fn builder(cfg: PgConfig) -> AdminBuilder {
+/// The core entities and those of plugins, there already or still to come.
+pub(super) fn entities() -> Vec<EntityDef> {
     let mut entities = CORE.clone();
     entities.extend(plugins().into_iter().flat_map(|p| p.entities));
+    entities.extend(silverback_bundled::entities_without_plugin());
+    entities
+}
+
+/// A builder over that database, with a check that refuses a route called `unbuildable` and panics for a service called `boom`.
+pub(super) fn builder(cfg: PgConfig) -> AdminBuilder {
+    let entities = entities();
     let store = Store::new(cfg, entities.clone()).unwrap();
     let node = NodeInfo {
         node_id: Uuid::from_u128(7),

@@ -1,8 +1,10 @@
 //! The API over a real Postgres, without sockets unless they are what is tested.
 #![allow(clippy::unwrap_used)]
 
+mod belongings;
 mod certificates;
 mod changes;
+mod credentials;
 mod crud;
 mod harness;
 mod plugins;

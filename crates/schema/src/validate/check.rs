@@ -328,7 +328,7 @@ fn strings(said: Said<'_>, s: &str) -> Result<(), Value> {
     if let Some((patterns, err)) = said.pick(|f| f.match_any.as_ref())
         && !patterns.iter().any(|lua| is_match(lua, s))
     {
-        return Err((*err).into());
+        return Err(err.map_or_else(|| format!("invalid value: {s}").into(), Value::from));
     }
     Ok(())
 }
