@@ -6,6 +6,7 @@ use http::HeaderValue;
 
 use crate::context::AccessCtx;
 use crate::facts::{Consumer, Credential};
+use crate::flow::PluginError;
 use crate::header::HeaderKey;
 
 /// Header names that tell the upstream who calls.
@@ -64,6 +65,23 @@ pub fn authenticate(
     ctx.facts.consumer = consumer.cloned();
     ctx.facts.credential = credential.cloned();
 }
+
+/// Lets the anonymous consumer call, by its id or username.
+///
+/// # Errors
+/// When there is no such consumer.
+pub fn anonymous(ctx: &mut AccessCtx<'_>, id_or_username: &str) -> Result<(), PluginError> {
+    let consumer = ctx.directory.consumer(id_or_username).cloned();
+    let consumer =
+        consumer.ok_or_else(|| PluginError::new("the anonymous consumer does not exist"))?;
+    authenticate(ctx, Some(&consumer), None, None);
+    Ok(())
+}
+
+/// Groups that an authentication plugin found the caller to be in, kept in [`Facts::slots`](crate::Facts::slots): for callers that a
+/// directory elsewhere knows, and no consumer (`ngx.ctx.authenticated_groups` in Kong).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuthenticatedGroups(pub Vec<Box<str>>);
 
 fn put(ctx: &mut AccessCtx<'_>, key: &HeaderKey, value: Option<&str>) {
     match value.and_then(|v| HeaderValue::from_bytes(v.as_bytes()).ok()) {

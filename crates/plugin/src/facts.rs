@@ -41,6 +41,9 @@ pub trait Directory: Send + Sync {
     fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>>;
     /// A consumer by id or, failing that, by username.
     fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>>;
+    /// Of an entity whose lookup field is not unique (`acls`): the values of that field in the consumer's rows, in the order of the rows'
+    /// ids.
+    fn values_of(&self, entity: &'static str, consumer: Uuid) -> &[Box<str>];
     /// A row of `routes` or `services` as the Admin API shows it, for plugins that show it; `None` where rows are not kept. Slow.
     fn row(&self, _entity: &str, _id: Uuid) -> Option<Map<String, Value>> {
         None

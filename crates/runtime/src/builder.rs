@@ -119,7 +119,7 @@ impl Builder {
                 continue;
             };
             for row in rows.values() {
-                self.credentials.put(&mut self.directory, def.name, row);
+                self.credentials.put(&mut self.directory, def, row);
             }
         }
     }
@@ -165,8 +165,7 @@ impl Builder {
                 continue;
             };
             if let Some(before) = before {
-                self.credentials
-                    .remove(&mut self.directory, def.name, &before);
+                self.credentials.remove(&mut self.directory, def, &before);
             }
             if let Some(row) = self
                 .tables
@@ -174,7 +173,7 @@ impl Builder {
                 .get(&entity)
                 .and_then(|rows| rows.get(&id))
             {
-                self.credentials.put(&mut self.directory, def.name, row);
+                self.credentials.put(&mut self.directory, def, row);
             }
         }
     }

@@ -80,6 +80,8 @@ pub struct DirectoryIndex {
     by_id: Sharded<Consumer>,
     by_name: Sharded<Consumer>,
     credentials: Vec<(&'static str, Sharded<Credential>)>,
+    /// What entities say of consumers, by the consumers' ids.
+    values: Vec<(&'static str, Sharded<Vec<Box<str>>>)>,
 }
 
 impl DirectoryIndex {
@@ -123,16 +125,40 @@ impl DirectoryIndex {
         }
     }
 
-    fn of_mut(&mut self, entity: &'static str) -> &mut Sharded<Credential> {
-        let n = match self.credentials.iter().position(|(e, _)| *e == entity) {
-            Some(n) => n,
-            None => {
-                self.credentials.push((entity, Sharded::default()));
-                self.credentials.len() - 1
-            }
-        };
-        &mut self.credentials[n].1
+    /// Says anew what an entity says of a consumer.
+    pub(crate) fn put_values(
+        &mut self,
+        entity: &'static str,
+        consumer: Uuid,
+        values: Vec<Box<str>>,
+    ) {
+        let mut buf = [0u8; 36];
+        let key: &str = consumer.as_hyphenated().encode_lower(&mut buf);
+        let index = of_mut(&mut self.values, entity);
+        if values.is_empty() {
+            index.remove(key);
+        } else {
+            index.insert(key, Arc::new(values));
+        }
     }
+
+    fn of_mut(&mut self, entity: &'static str) -> &mut Sharded<Credential> {
+        of_mut(&mut self.credentials, entity)
+    }
+}
+
+fn of_mut<'a, V>(
+    indexes: &'a mut Vec<(&'static str, Sharded<V>)>,
+    entity: &'static str,
+) -> &'a mut Sharded<V> {
+    let n = match indexes.iter().position(|(e, _)| *e == entity) {
+        Some(n) => n,
+        None => {
+            indexes.push((entity, Sharded::default()));
+            indexes.len() - 1
+        }
+    };
+    &mut indexes[n].1
 }
 
 impl Directory for DirectoryIndex {
@@ -143,6 +169,15 @@ impl Directory for DirectoryIndex {
             Some(t) if t <= now() => None,
             _ => Some(found),
         }
+    }
+
+    fn values_of(&self, entity: &'static str, consumer: Uuid) -> &[Box<str>] {
+        let mut buf = [0u8; 36];
+        let key: &str = consumer.as_hyphenated().encode_lower(&mut buf);
+        let index = self.values.iter().find(|(e, _)| *e == entity);
+        index
+            .and_then(|(_, index)| index.get(key))
+            .map_or(&[], |values| values)
     }
 
     fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {

@@ -42,6 +42,10 @@ impl Directory for Snapshot {
         self.directory.consumer(id_or_username)
     }
 
+    fn values_of(&self, entity: &'static str, consumer: Uuid) -> &[Box<str>] {
+        self.directory.values_of(entity, consumer)
+    }
+
     fn row(&self, entity: &str, id: Uuid) -> Option<Map<String, Value>> {
         let row = match entity {
             "routes" => serde_json::to_value(&*self.routes.by_id(id)?.route),

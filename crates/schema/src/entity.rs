@@ -22,7 +22,8 @@ pub struct EntityDef {
     pub record: RecordDef,
     /// Rows may carry `ttl` (seconds) and vanish when it is over.
     pub ttl: bool,
-    /// A field by which the data plane looks rows up while it serves (a credential's `key`); indexed in the snapshot.
+    /// A field by which the data plane looks rows up while it serves (a credential's `key`), or whose values it asks for (`group`);
+    /// indexed in the snapshot.
     pub lookup: Option<&'static str>,
     /// Unique together, beside the fields that are unique alone. For `plugins`: name, route, service, consumer.
     pub unique_together: Vec<Vec<&'static str>>,
@@ -191,6 +192,13 @@ impl EntityDef {
             .iter()
             .filter(|(_, f)| f.unique)
             .map(|(n, _)| *n)
+    }
+
+    /// Whether the data plane asks for the values of [`EntityDef::lookup`] that a consumer has, rather than for the row of a value: when
+    /// several rows may share one.
+    pub fn is_listed(&self) -> bool {
+        let unique = |name| self.field(name).is_some_and(|f| f.unique);
+        self.lookup.is_some_and(|name| !unique(name))
     }
 
     /// Whether rows carry tags.

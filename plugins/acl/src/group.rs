@@ -21,14 +21,15 @@ record! {
     }
 }
 
-/// The entities of the plugin.
-pub fn entities() -> Vec<EntityDef> {
-    vec![
-        EntityDef::new("acls", Membership::fields())
-            .nested("consumer", "acls")
-            .nested_key("group")
-            .unique_together(&["consumer", "group"]),
-    ]
+/// The entity of memberships.
+pub const GROUPS: &str = "acls";
+
+pub(crate) fn def() -> EntityDef {
+    EntityDef::new(GROUPS, Membership::fields())
+        .nested("consumer", "acls")
+        .nested_key("group")
+        .lookup("group")
+        .unique_together(&["consumer", "group"])
 }
 
 #[cfg(test)]
@@ -43,6 +44,6 @@ mod tests {
     fn the_schema_is_that_of_kong() {
         let facts: Value =
             serde_json::from_str(include_str!("../testdata/group_schema.json")).unwrap();
-        assert_eq!(entity_schema_without_descriptions(&entities()[0]), facts);
+        assert_eq!(entity_schema_without_descriptions(&def()), facts);
     }
 }

@@ -24,20 +24,20 @@ record! {
     }
 }
 
-/// The entities of the plugin.
-pub fn entities() -> Vec<EntityDef> {
-    vec![
-        EntityDef::new("basicauth_credentials", Credential::fields())
-            .collection("basic-auths")
-            .endpoint_key("username")
-            .nested("consumer", "basic-auth")
-            .lookup("username")
-            .transformation(Transformation {
-                input: vec!["password"],
-                needs: vec!["consumer.id"],
-                on_write: hashed,
-            }),
-    ]
+/// The entity of usernames.
+pub const CREDENTIALS: &str = "basicauth_credentials";
+
+pub(crate) fn def() -> EntityDef {
+    EntityDef::new(CREDENTIALS, Credential::fields())
+        .collection("basic-auths")
+        .endpoint_key("username")
+        .nested("consumer", "basic-auth")
+        .lookup("username")
+        .transformation(Transformation {
+            input: vec!["password"],
+            needs: vec!["consumer.id"],
+            on_write: hashed,
+        })
 }
 
 fn hashed(row: &Map<String, Value>) -> Result<Map<String, Value>, String> {
@@ -45,7 +45,7 @@ fn hashed(row: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     let consumer = row.get("consumer").and_then(|c| c.get("id")?.as_str());
     match (password, consumer) {
         (Some(password), Some(consumer)) => {
-            let hash = hash(password, consumer);
+            let hash = hash(password.as_bytes(), consumer);
             Ok(Map::from_iter([("password".to_owned(), hash.into())]))
         }
         _ => Err("a password and a consumer are needed".to_owned()),
@@ -54,7 +54,7 @@ fn hashed(row: &Map<String, Value>) -> Result<Map<String, Value>, String> {
 
 /// What is kept of a password: the SHA-1 of the password and its consumer's id, in hexadecimal digits. It is that of Kong, so that
 /// databases and declarative files can be taken over.
-fn hash(password: &str, consumer: &str) -> String {
+pub(crate) fn hash(password: &[u8], consumer: &str) -> String {
     let digest = Sha1::new()
         .chain_update(password)
         .chain_update(consumer)
@@ -87,25 +87,28 @@ mod tests {
     fn the_schema_is_that_of_kong() {
         let facts: Value =
             serde_json::from_str(include_str!("../testdata/credential_schema.json")).unwrap();
-        assert_eq!(entity_schema_without_descriptions(&entities()[0]), facts);
+        assert_eq!(entity_schema_without_descriptions(&def()), facts);
     }
 
     #[test]
     fn the_hash_is_that_of_kong() {
         assert_eq!(
-            hash("pw", ALICE),
+            hash(b"pw", ALICE),
             "13370b4e2a710391d07a4860b7990cd06e712f5c"
         );
         assert_eq!(
-            hash("pw2", ALICE),
+            hash(b"pw2", ALICE),
             "3e6395010fee3ddf025d76479049cc4cb4245698"
         );
-        assert_eq!(hash("x", ALICE), "fba5d07339011c4d460eca10a5f30022c6e7a225");
+        assert_eq!(
+            hash(b"x", ALICE),
+            "fba5d07339011c4d460eca10a5f30022c6e7a225"
+        );
     }
 
     #[test]
     fn a_password_is_hashed_when_it_is_written_and_only_then() {
-        let def = &entities()[0];
+        let def = &super::def();
         let row = complete(
             def,
             alices(json!({ "username": "a", "password": "pw" })),
@@ -113,20 +116,20 @@ mod tests {
             1,
         )
         .unwrap();
-        assert_eq!(row["password"], hash("pw", ALICE));
+        assert_eq!(row["password"], hash(b"pw", ALICE));
         let renamed = patch(def, &row, alices(json!({ "username": "b" })), 1).unwrap();
-        assert_eq!(renamed["password"], hash("pw", ALICE));
+        assert_eq!(renamed["password"], hash(b"pw", ALICE));
         let changed = patch(def, &row, alices(json!({ "password": " pw2 " })), 1).unwrap();
         assert_eq!(
             changed["password"],
-            hash(" pw2 ", ALICE),
+            hash(b" pw2 ", ALICE),
             "spaces belong to it"
         );
     }
 
     #[test]
     fn another_consumer_needs_the_password_again() {
-        let def = &entities()[0];
+        let def = &super::def();
         let row = complete(
             def,
             alices(json!({ "username": "a", "password": "pw" })),
@@ -151,7 +154,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             moved["password"],
-            hash("pw", "00000003-0000-4000-8000-000000000002")
+            hash(b"pw", "00000003-0000-4000-8000-000000000002")
         );
     }
 }

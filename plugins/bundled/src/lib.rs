@@ -7,7 +7,11 @@ use silverback_plugin::schema::EntityDef;
 pub fn all() -> Vec<PluginDef> {
     vec![
         PluginDef::of::<silverback_correlation_id::CorrelationId>(),
+        PluginDef::of::<silverback_jwt::Jwt>(),
         PluginDef::of::<silverback_key_auth::KeyAuth>(),
+        PluginDef::of::<silverback_basic_auth::BasicAuth>(),
+        PluginDef::of::<silverback_hmac_auth::HmacAuth>(),
+        PluginDef::of::<silverback_acl::Acl>(),
         PluginDef::of::<silverback_rate_limiting::RateLimiting>(),
         PluginDef::of::<silverback_retry_plugin::Retry>(),
         PluginDef::of::<silverback_response_transformer::ResponseTransformer>(),
@@ -19,11 +23,7 @@ pub fn all() -> Vec<PluginDef> {
 /// comes after those it refers to.
 pub fn entities_without_plugin() -> Vec<EntityDef> {
     [
-        silverback_basic_auth::entities(),
-        silverback_hmac_auth::entities(),
-        silverback_jwt::entities(),
         silverback_oauth2::entities(),
-        silverback_acl::entities(),
         silverback_session::entities(),
     ]
     .concat()
@@ -64,12 +64,19 @@ mod tests {
     #[test]
     fn entities_are_named_once_and_can_be_looked_up() {
         let entities: Vec<_> = all().into_iter().flat_map(|p| p.entities).collect();
+        let found: Vec<_> = entities.iter().map(|e| (e.name, e.lookup)).collect();
         assert_eq!(
-            entities.iter().map(|e| e.name).collect::<Vec<_>>(),
-            ["keyauth_credentials"]
+            found,
+            [
+                ("jwt_secrets", Some("key")),
+                ("keyauth_credentials", Some("key")),
+                ("basicauth_credentials", Some("username")),
+                ("hmacauth_credentials", Some("username")),
+                ("acls", Some("group")),
+            ]
         );
-        assert_eq!(entities[0].lookup, Some("key"));
-        assert!(entities[0].ttl);
+        assert!(entities[1].ttl);
+        assert!(entities[4].is_listed());
     }
 
     #[test]

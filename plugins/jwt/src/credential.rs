@@ -1,13 +1,13 @@
 //! The entity: a key's name, and the secret or public key that tokens under this name are verified with.
 
-use openssl::pkey::PKey;
+use openssl::pkey::{PKey, Public};
 use openssl::rsa::Rsa;
 use serde_json::Value;
 use silverback_plugin::schema::field::{foreign, id, string, timestamp};
 use silverback_plugin::schema::typedefs::credential_tags;
 use silverback_plugin::schema::{EntityCheck, EntityDef, OnDelete, Record, record};
 
-const ALGORITHMS: [&str; 13] = [
+pub(crate) const ALGORITHMS: [&str; 13] = [
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256",
     "PS384", "PS512", "EdDSA",
 ];
@@ -39,36 +39,43 @@ record! {
     }
 }
 
-/// The entities of the plugin.
-pub fn entities() -> Vec<EntityDef> {
-    vec![
-        EntityDef::new("jwt_secrets", Credential::fields())
-            .collection("jwts")
-            .endpoint_key("key")
-            .nested("consumer", "jwt")
-            .lookup("key")
-            .check(EntityCheck::Conditional {
-                if_field: "algorithm",
-                if_match: Box::new(string().is_any(ASYMMETRIC)),
-                then_field: "rsa_public_key",
-                then_match: Box::new(string().required().check(key)),
-                then_err: None,
-            }),
-    ]
+/// The entity of keys.
+pub const CREDENTIALS: &str = "jwt_secrets";
+
+pub(crate) fn def() -> EntityDef {
+    EntityDef::new(CREDENTIALS, Credential::fields())
+        .collection("jwts")
+        .endpoint_key("key")
+        .nested("consumer", "jwt")
+        .lookup("key")
+        .check(EntityCheck::Conditional {
+            if_field: "algorithm",
+            if_match: Box::new(string().is_any(ASYMMETRIC)),
+            then_field: "rsa_public_key",
+            then_match: Box::new(string().required().check(key)),
+            then_err: None,
+        })
+}
+
+fn key(v: &Value) -> Result<(), String> {
+    match public_key(v.as_str().unwrap_or_default()) {
+        Some(_) => Ok(()),
+        None => Err("invalid key".to_owned()),
+    }
 }
 
 /// A key in PEM. As in Kong a private key, in which the public one is contained, will do.
-fn key(v: &Value) -> Result<(), String> {
-    let pem = v.as_str().unwrap_or_default().as_bytes();
-    let readable = PKey::public_key_from_pem(pem).is_ok()
-        || Rsa::public_key_from_pem_pkcs1(pem).is_ok()
-        // Without a callback OpenSSL would ask at the terminal for the password of an encrypted key.
-        || PKey::private_key_from_pem_callback(pem, |_| Ok(0)).is_ok();
-    if readable {
-        Ok(())
-    } else {
-        Err("invalid key".to_owned())
+pub(crate) fn public_key(pem: &str) -> Option<PKey<Public>> {
+    let pem = pem.as_bytes();
+    if let Ok(key) = PKey::public_key_from_pem(pem) {
+        return Some(key);
     }
+    if let Ok(rsa) = Rsa::public_key_from_pem_pkcs1(pem) {
+        return PKey::from_rsa(rsa).ok();
+    }
+    // Without a callback OpenSSL would ask at the terminal for the password of an encrypted key.
+    let private = PKey::private_key_from_pem_callback(pem, |_| Ok(0)).ok()?;
+    PKey::public_key_from_der(&private.public_key_to_der().ok()?).ok()
 }
 
 #[cfg(test)]
@@ -82,12 +89,7 @@ mod tests {
 
     fn made(mut row: Value) -> Result<Map<String, Value>, Violations> {
         row["consumer"] = json!({ "id": "00000003-0000-4000-8000-000000000001" });
-        complete(
-            &entities()[0],
-            row.as_object().unwrap().clone(),
-            Op::Insert,
-            1,
-        )
+        complete(&def(), row.as_object().unwrap().clone(), Op::Insert, 1)
     }
 
     fn rsa() -> PKey<openssl::pkey::Private> {
@@ -102,7 +104,7 @@ mod tests {
     fn the_schema_is_that_of_kong() {
         let facts: Value =
             serde_json::from_str(include_str!("../testdata/credential_schema.json")).unwrap();
-        assert_eq!(entity_schema_without_descriptions(&entities()[0]), facts);
+        assert_eq!(entity_schema_without_descriptions(&def()), facts);
     }
 
     #[test]
@@ -167,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_change_of_the_algorithm_is_checked_with_the_key_that_is_there() {
-        let def = &entities()[0];
+        let def = &super::def();
         let row = made(json!({})).unwrap();
         let to_rs = || Map::from_iter([("algorithm".to_owned(), json!("RS256"))]);
         assert!(patch(def, &row, to_rs(), 1).is_err());

@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use silverback_plugin::schema::EntityDef;
 use silverback_plugin::{
     AccessCtx, ConfigError, Credential, Flow, Handler, HeaderKey, PhaseResult, Phases, Plugin,
-    PluginEnv, PluginError, Response, Scopes, auth,
+    PluginEnv, Response, Scopes, auth,
 };
 
 use body::Fields;
@@ -145,10 +145,7 @@ impl KeyAuth {
                 Ok(Flow::Next)
             }
             (Verdict::Refused(_) | Verdict::NeedsBody, Some(anonymous)) => {
-                let consumer = ctx.directory.consumer(anonymous).cloned();
-                let consumer = consumer
-                    .ok_or_else(|| PluginError::new("the anonymous consumer does not exist"))?;
-                auth::authenticate(ctx, Some(&consumer), None, None);
+                auth::anonymous(ctx, anonymous)?;
                 Ok(Flow::Next)
             }
             (Verdict::Refused(text), None) => Ok(self.refuse(text)),

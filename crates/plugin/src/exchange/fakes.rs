@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::env::{Increment, Task};
@@ -26,6 +26,7 @@ pub fn consumer(id: u128, username: &str) -> Arc<Consumer> {
 pub struct FakeDirectory {
     consumers: Vec<Arc<Consumer>>,
     credentials: Vec<(&'static str, String, Arc<Credential>)>,
+    values: Vec<(&'static str, Uuid, Vec<Box<str>>)>,
 }
 
 impl FakeDirectory {
@@ -44,13 +45,42 @@ impl FakeDirectory {
         owner: &Arc<Consumer>,
         expires_at: Option<i64>,
     ) {
+        self.push(entity, key, owner, expires_at, Map::new());
+    }
+
+    /// A credential with more fields than its key, which does not expire.
+    pub fn add_credential_with(
+        &mut self,
+        entity: &'static str,
+        key: &str,
+        owner: &Arc<Consumer>,
+        extra: Map<String, Value>,
+    ) {
+        self.push(entity, key, owner, None, extra);
+    }
+
+    /// What an entity whose lookup field is not unique says of a consumer.
+    pub fn add_values(&mut self, entity: &'static str, owner: &Arc<Consumer>, values: &[&str]) {
+        self.add_consumer(owner);
+        let values = values.iter().map(|v| (*v).into()).collect();
+        self.values.push((entity, owner.id, values));
+    }
+
+    fn push(
+        &mut self,
+        entity: &'static str,
+        key: &str,
+        owner: &Arc<Consumer>,
+        expires_at: Option<i64>,
+        extra: Map<String, Value>,
+    ) {
         self.add_consumer(owner);
         let id = Uuid::from_u128(100 + self.credentials.len() as u128);
         let credential = Credential {
             id,
             consumer: owner.clone(),
             expires_at,
-            extra: Map::new(),
+            extra,
         };
         self.credentials
             .push((entity, key.to_owned(), Arc::new(credential)));
@@ -66,6 +96,12 @@ impl Directory for FakeDirectory {
         found
             .map(|(_, _, c)| c)
             .filter(|c| c.expires_at.is_none_or(|t| t > 1_700_000_000))
+    }
+
+    fn values_of(&self, entity: &'static str, consumer: Uuid) -> &[Box<str>] {
+        let mut all = self.values.iter();
+        let found = all.find(|(e, id, _)| *e == entity && *id == consumer);
+        found.map_or(&[], |(_, _, values)| values)
     }
 
     fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {

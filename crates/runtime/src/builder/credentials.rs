@@ -1,10 +1,11 @@
 //! Keeps the indexes of consumers and credentials in step with the rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use silverback_entities::{Consumer as ConsumerRow, CredentialRow, Tables};
 use silverback_plugin::facts::{Consumer, Credential};
+use silverback_plugin::schema::EntityDef;
 use uuid::Uuid;
 
 use crate::directory::DirectoryIndex;
@@ -22,11 +23,28 @@ pub(super) fn consumer(row: &ConsumerRow) -> Arc<Consumer> {
 #[derive(Default)]
 pub(super) struct Credentials {
     of: HashMap<Uuid, Vec<(&'static str, Uuid)>, foldhash::fast::RandomState>,
+    /// Of entities that are listed: the values of each consumer's rows, by the rows' ids.
+    listed: HashMap<(&'static str, Uuid), BTreeMap<Uuid, Box<str>>, foldhash::fast::RandomState>,
 }
 
 impl Credentials {
     /// Takes a row in. One whose consumer is not there waits for it.
     pub(super) fn put(
+        &mut self,
+        directory: &mut DirectoryIndex,
+        def: &EntityDef,
+        row: &CredentialRow,
+    ) {
+        if def.is_listed() {
+            let values = self.listed.entry((def.name, row.consumer)).or_default();
+            values.insert(row.id, row.lookup.clone());
+            directory.put_values(def.name, row.consumer, values.values().cloned().collect());
+        } else {
+            self.put_credential(directory, def.name, row);
+        }
+    }
+
+    fn put_credential(
         &mut self,
         directory: &mut DirectoryIndex,
         entity: &'static str,
@@ -52,9 +70,20 @@ impl Credentials {
     pub(super) fn remove(
         &mut self,
         directory: &mut DirectoryIndex,
-        entity: &'static str,
+        def: &EntityDef,
         row: &CredentialRow,
     ) {
+        let entity = def.name;
+        if def.is_listed() {
+            if let Some(values) = self.listed.get_mut(&(entity, row.consumer)) {
+                values.remove(&row.id);
+                directory.put_values(entity, row.consumer, values.values().cloned().collect());
+                if values.is_empty() {
+                    self.listed.remove(&(entity, row.consumer));
+                }
+            }
+            return;
+        }
         directory.remove_credential(entity, &row.lookup, row.id);
         if let Some(mine) = self.of.get_mut(&row.consumer) {
             mine.retain(|c| *c != (entity, row.id));
@@ -77,7 +106,7 @@ impl Credentials {
                 .get(entity)
                 .and_then(|rows| rows.get(&credential))
             {
-                self.put(directory, entity, row);
+                self.put_credential(directory, entity, row);
             }
         }
     }

@@ -75,7 +75,10 @@ impl Plugin for Auth {
     type Config = Config;
 
     fn entities() -> Vec<EntityDef> {
-        vec![EntityDef::new("testkeys", Vec::new()).lookup("key")]
+        vec![
+            EntityDef::new("testkeys", vec![("key", string().unique())]).lookup("key"),
+            EntityDef::new("testgroups", vec![("group", string())]).lookup("group"),
+        ]
     }
 
     fn compile(_: Config, _: &PluginEnv<'_>) -> Result<Self, ConfigError> {
@@ -377,6 +380,45 @@ async fn a_renamed_consumer_reaches_its_credentials_and_a_deleted_one_is_gone() 
     assert!(
         s.directory.credential("testkeys", "k2").is_none() && s.directory.consumer("bob").is_none()
     );
+}
+
+fn membership(n: u128, consumer: u128, group: &str) -> Change {
+    let row = CredentialRow {
+        id: id(n),
+        consumer: id(consumer),
+        lookup: group.into(),
+        expires_at: None,
+        extra: Map::new(),
+    };
+    change("testgroups", n, Some(Row::Credential(row)))
+}
+
+#[tokio::test]
+async fn values_that_many_share_are_listed_by_consumer() {
+    let mut b = Builder::new(registries());
+    let of = |s: &Snapshot, n: u128| s.values_of("testgroups", id(n)).join(" ");
+    b.apply(
+        1,
+        vec![
+            membership(6, 3, "b"),
+            membership(5, 3, "a"),
+            membership(7, 4, "a"),
+        ],
+    );
+    let before = b.build();
+    assert_eq!((of(&before, 3), of(&before, 4)), ("a b".into(), "a".into()));
+    b.apply(
+        2,
+        vec![membership(5, 3, "z"), change("testgroups", 7, None)],
+    );
+    let after = b.build();
+    assert_eq!(
+        (of(&after, 3), of(&after, 4)),
+        ("z b".into(), String::new())
+    );
+    assert_eq!(of(&before, 3), "a b", "an older snapshot stays as it was");
+    b.load(b.tables().clone());
+    assert_eq!(of(&b.build(), 3), "z b");
 }
 
 #[tokio::test]
