@@ -356,6 +356,27 @@ async fn key_auth_as_kong() -> Outcome {
 }
 
 #[tokio::test]
+async fn basic_auth_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/G-basic-auth").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn jwt_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/G-jwt").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn acl_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/G-acl").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn rate_limiting_as_kong() -> Outcome {
     let bench = Bench::new(Setup::new()).await?;
     bench.replay("proxy/H-rate-limiting").await?.demand(95.0, 0);
