@@ -141,3 +141,79 @@ async fn roles_divide_the_work() -> Outcome {
     data.get("/").expect(404).await?;
     Ok(())
 }
+
+/// How long many writers are at the same few names; longer on request, with `SILVERBACK_STORM_SECONDS`.
+fn storm() -> Duration {
+    let told = std::env::var("SILVERBACK_STORM_SECONDS").ok();
+    Duration::from_secs(told.and_then(|s| s.parse().ok()).unwrap_or(4))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_of_the_same_names_end_in_one_state_everywhere() -> Outcome {
+    const WRITERS: usize = 16;
+    const NAMES: usize = 5;
+    let upstream = Upstream::start().await?;
+    let nodes = three().await?;
+    nodes[0]
+        .service("s", &upstream)
+        .paths(["/none"])
+        .create()
+        .await?;
+    let end = Instant::now() + storm();
+    let writers = (0..WRITERS).map(|n| {
+        let node = &nodes[n % nodes.len()];
+        async move {
+            let admin = node.admin();
+            let mut written = 0_usize;
+            let mut turn = n;
+            while Instant::now() < end {
+                turn += 1;
+                let name = format!("storm{}", turn % NAMES);
+                let body = json!({"name": name, "paths": [format!("/{name}/{}", turn % 3)], "service": {"name": "s"}});
+                let at = format!("/routes/{name}");
+                let response = match turn % 4 {
+                    0 => admin.post("/routes", &body).send().await?,
+                    1 => admin.put(&at, &body).send().await?,
+                    2 => admin.patch(&at, &json!({"paths": [format!("/{name}/{}", turn % 3)]})).send().await?,
+                    _ => admin.delete(&at).send().await?,
+                };
+                let status = response.status;
+                // Made, changed, gone; not there to be patched; there already; and never anything of the server's.
+                anyhow::ensure!(matches!(status, 200 | 201 | 204 | 404 | 409), "{turn}: {status} {}", response.text());
+                written += usize::from(status < 300);
+            }
+            anyhow::Ok(written)
+        }
+    });
+    let written: usize = try_join_all(writers).await?.into_iter().sum();
+    anyhow::ensure!(written > 50, "only {written} writes in all");
+    for node in &nodes {
+        node.settle().await?;
+    }
+    let mut states = Vec::new();
+    for node in &nodes {
+        let rows = node
+            .admin()
+            .get("/routes?size=1000")
+            .expect(200)
+            .await?
+            .json();
+        let mut rows: Vec<_> = rows["data"].as_array().cloned().unwrap_or_default();
+        rows.sort_by_key(|r| r["id"].to_string());
+        let paths: Vec<String> = rows
+            .iter()
+            .flat_map(|r| r["paths"].as_array().cloned().unwrap_or_default())
+            .filter_map(|p| p.as_str().map(str::to_owned))
+            .collect();
+        for name in 0..NAMES {
+            for variant in 0..3 {
+                let path = format!("/storm{name}/{variant}");
+                let status = if paths.contains(&path) { 200 } else { 404 };
+                node.get(&path).expect(status).await?;
+            }
+        }
+        states.push(rows);
+    }
+    assert!(states.windows(2).all(|s| s[0] == s[1]), "{states:#?}");
+    Ok(())
+}

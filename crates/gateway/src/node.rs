@@ -265,7 +265,11 @@ fn entities(config: &Config, plugins: &[PluginDef]) -> Vec<EntityDef> {
     let of_plugins = plugins.iter().flat_map(|p| p.entities.clone());
     CORE.iter()
         .cloned()
-        .chain(of_plugins.chain(waiting).map(|d| d.catalogue(silverback_entities::core)))
+        .chain(
+            of_plugins
+                .chain(waiting)
+                .map(|d| d.catalogue(silverback_entities::core)),
+        )
         .collect()
 }
 

@@ -31,10 +31,7 @@ pub fn is_installed() -> bool {
 
 /// Runs SQL at a connection string with `psql`.
 fn psql(url: &str, sql: &str) -> Result<String, Error> {
-    let psql = programs(None)
-        .map(|bin| bin.join("psql"))
-        .ok_or_else(|| Error::Missing("no psql: apt-get install postgresql".into()))?;
-    Program::new(psql)
+    Program::new(program("psql")?)
         .args([
             "-X",
             "-q",
@@ -48,6 +45,17 @@ fn psql(url: &str, sql: &str) -> Result<String, Error> {
             sql,
         ])
         .output()
+}
+
+/// Where a program of the newest Postgres lies: `psql`, `pgbench`.
+///
+/// # Errors
+/// [`Error::Missing`] without Postgres.
+pub fn program(name: &str) -> Result<PathBuf, Error> {
+    programs(None)
+        .map(|bin| bin.join(name))
+        .filter(|program| program.is_file())
+        .ok_or_else(|| Error::Missing(format!("no {name}: apt-get install postgresql")))
 }
 
 /// The folder with `initdb` and `postgres`, of this major version or else the newest. Debian keeps it out of `PATH`.

@@ -10,6 +10,7 @@ mod load;
 mod report;
 mod subjects;
 mod usage;
+mod writes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,13 +47,13 @@ const SUBJECTS: [&str; 9] = [
 ];
 
 /// What is measured besides.
-const OTHERS: [&str; 3] = ["write", "change", "cold"];
+const OTHERS: [&str; 4] = ["write", "admin", "change", "cold"];
 
 /// What is asked for on the command line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these, with commas: direct, bare, nginx, plain, key-auth, key-auth+rate-limiting, routes, consumers,
-    /// routes+consumers, write, change, cold
+    /// routes+consumers, write, admin, change, cold
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(SUBJECTS.into_iter().chain(OTHERS)))]
     only: Vec<String>,
     /// Seconds of load per subject and round.
@@ -229,6 +230,14 @@ impl Bench<'_> {
         for (node, mut process) in subjects.into_iter().filter_map(Subject::into_node) {
             process.stop(Duration::from_secs(10));
             drop(node);
+        }
+        if self.args.wants("admin") {
+            let step = progress::step("writes over the Admin API");
+            let (node, mut process) = self.gateways.start_empty("admin")?;
+            results["admin"] =
+                writes::measure(self.gateways.cluster, node.ports, self.args.seconds)?;
+            process.stop(Duration::from_secs(10));
+            step.done();
         }
         if self.args.wants("change") {
             results["change"] = json!({
