@@ -4,6 +4,7 @@
 mod admin;
 mod clients;
 mod cluster;
+mod declarative;
 mod golden;
 mod outage;
 mod plugins;

@@ -18,6 +18,7 @@ use crate::body::{self, Payload};
 use crate::change;
 use crate::cors::{self, Asked, Origins};
 use crate::crud::{self, Call};
+use crate::declarative::{self, Declarative};
 use crate::errors::{Answer, ApiError};
 use crate::info::{self, NodeInfo};
 use crate::model::Model;
@@ -43,6 +44,8 @@ pub(crate) struct App {
     pub(crate) node: Arc<NodeInfo>,
     pub(crate) status: Arc<dyn StatusSource>,
     pub(crate) origins: Arc<Origins>,
+    /// For a node without a database.
+    pub(crate) declarative: Option<Arc<Declarative>>,
     /// `Server:` of every answer.
     pub(crate) product: HeaderValue,
 }
@@ -83,7 +86,7 @@ async fn unknown(body: Body) -> Response {
     ApiError::not_found().into_response()
 }
 
-async fn dispatch(app: &App, endpoint: &Endpoint, request: Request) -> Response {
+async fn dispatch(app: &Arc<App>, endpoint: &Endpoint, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     if parts.uri.path().contains("//") {
         // A parameter may be empty for axum, not for Kong.
@@ -97,7 +100,10 @@ async fn dispatch(app: &App, endpoint: &Endpoint, request: Request) -> Response 
         cors::methods(response.headers_mut(), endpoint.allow);
         return response;
     }
-    let answer = if endpoint.allows(&parts.method) {
+    let answer = if endpoint.target == Target::Config && endpoint.allows(&parts.method) {
+        // However long it takes: a configuration is loaded even when nobody waits any more.
+        declarative::serve(app, &parts, body).await
+    } else if endpoint.allows(&parts.method) {
         match tokio::time::timeout(MAX_TIME, answer(app, endpoint.target, &parts, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(ApiError::unavailable(texts::TOO_SLOW)),
@@ -152,7 +158,7 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         Target::VaultSchema => schemas::vault(&call),
         Target::ValidateVault => schemas::validate_vault(call),
         Target::FilterSchema => schemas::filter(&call),
-        Target::Disabled => Err(ApiError::not_found()),
+        Target::Disabled | Target::Config => Err(ApiError::not_found()),
         Target::Filters => Err(ApiError::bad(texts::NO_FILTERS)),
         Target::Tags => tags::all(call).await,
         Target::Tag => tags::one(call).await,

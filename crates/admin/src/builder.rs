@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use serde_json::{Map, Value};
+use silverback_declarative::Format;
 use silverback_plugin::PluginDef;
 use silverback_schema::{EntityDef, Violations};
 use silverback_store::Store;
 
 use crate::app::{self, App};
 use crate::cors::Origins;
+use crate::declarative::Declarative;
 use crate::info::NodeInfo;
 use crate::model::Model;
 use crate::server::{AdminError, AdminServer, Certificate, Listen};
@@ -25,6 +27,7 @@ pub struct AdminBuilder {
     origins: Origins,
     listen: Vec<Listen>,
     certificates: Vec<Certificate>,
+    declarative: Option<Declarative>,
 }
 
 impl AdminBuilder {
@@ -36,7 +39,10 @@ impl AdminBuilder {
         plugins: Vec<PluginDef>,
         node: NodeInfo,
     ) -> Self {
+        let declarative = (!store.has_database())
+            .then(|| Declarative::new(Format::new(entities.clone(), &plugins)));
         AdminBuilder {
+            declarative,
             store,
             node,
             model: Model::new(entities, plugins),
@@ -105,6 +111,7 @@ impl AdminBuilder {
             node: Arc::new(self.node),
             status: self.status,
             origins: Arc::new(self.origins),
+            declarative: self.declarative.map(Arc::new),
             product,
         };
         AdminServer::bind(app::router(Arc::new(app)), &self.listen, &self.certificates)

@@ -259,12 +259,30 @@ impl From<StoreError> for ApiError {
                 let message = format!("'{offset}' is not a valid offset: {reason}");
                 coded(BAD, 7, "invalid offset", message, None)
             }
+            StoreError::ReadOnly(text) => coded(
+                StatusCode::METHOD_NOT_ALLOWED,
+                12,
+                "operation unsupported",
+                text,
+                None,
+            ),
             StoreError::Invalid(text) => ApiError::bad(&text),
             StoreError::Internal(why) => {
                 tracing::error!(error = %why, "the store failed");
                 ApiError::message(StatusCode::INTERNAL_SERVER_ERROR, texts::UNEXPECTED)
             }
         }
+    }
+}
+
+/// What the Admin API's answer would say of a failure of the store; `None` when it would tell nothing of use.
+pub fn error_message(e: StoreError) -> Option<String> {
+    if matches!(e, StoreError::Internal(_) | StoreError::Unavailable(_)) {
+        return None;
+    }
+    match ApiError::from(e) {
+        ApiError::Json(_, body) => body.get("message")?.as_str().map(str::to_owned),
+        _ => None,
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) async fn status(call: &Call<'_>) -> Answer {
         tokio::time::timeout(PING, app.store.ping()).await,
         Ok(Ok(_))
     );
-    Ok(respond::ok(&json!({
+    let mut out = json!({
         "memory": { "workers_lua_vms": workers, "lua_shared_dicts": {} },
         "server": {
             "connections_accepted": c.accepted,
@@ -90,7 +90,11 @@ pub(crate) async fn status(call: &Call<'_>) -> Answer {
             "total_requests": c.total_requests,
         },
         "database": { "reachable": reachable },
-    })))
+    });
+    if let Some(hash) = app.store.configuration_hash() {
+        out["configuration_hash"] = hash.into();
+    }
+    Ok(respond::ok(&out))
 }
 
 /// `GET /endpoints`

@@ -13,6 +13,7 @@ mod builder;
 mod change;
 mod cors;
 mod crud;
+mod declarative;
 mod errors;
 mod etag;
 mod info;
@@ -31,6 +32,8 @@ mod texts;
 mod tests;
 
 pub use builder::AdminBuilder;
+pub use crud::plugin_compiles;
+pub use errors::error_message;
 pub use info::{KONG_VERSION, NodeInfo};
 pub use model::RowCheck;
 pub use server::{AdminError, AdminServer, Certificate, Listen};

@@ -46,6 +46,8 @@ pub(crate) enum Target {
     Root,
     /// `/status`
     Status,
+    /// `/config`
+    Config,
     /// `/endpoints`
     Endpoints,
     /// `/plugins/enabled`
@@ -115,6 +117,7 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
     let mut all = vec![
         read("/", Target::Root),
         read("/status", Target::Status),
+        at("/config".into(), COLLECTION, Target::Config),
         read("/endpoints", Target::Endpoints),
         read("/plugins/enabled", Target::EnabledPlugins),
         read("/plugins/schema/{name}", Target::PluginConfigSchema),
@@ -312,6 +315,7 @@ mod tests {
                 "/certificates/{certificates}/snis/{snis}",
                 "/certificates/{certificates}/upstreams",
                 "/certificates/{certificates}/upstreams/{upstreams}",
+                "/config",
                 "/consumers",
                 "/consumers/{consumers}",
                 "/consumers/{consumers}/key-auth",

@@ -12,6 +12,10 @@ pub(crate) const SERVICE_PROTOCOLS: &str =
     "must match the protocols of at least one route pointing to this Plugin's service";
 pub(crate) const TAGS_READ_ONLY: &str = "does not support insert/upsert/update/delete operations";
 pub(crate) const NO_FILTERS: &str = "this endpoint is only available when wasm is enabled";
+pub(crate) const HAS_DATABASE: &str =
+    "this endpoint is only available when Kong is configured to not use a database";
+pub(crate) const NO_CONFIG: &str = "expected a declarative configuration";
+pub(crate) const CONFIG_BUSY: &str = "Currently loading previous configuration";
 pub(crate) const NO_SNI: &str = "SNI not found";
 
 // Kong has no words for these: it answers 500, or nginx answers.

@@ -72,5 +72,7 @@ pub fn unknown_vault(name: Option<&Value>) -> Violations {
 }
 
 pub(crate) fn def() -> EntityDef {
-    EntityDef::new("vaults", Vault::fields()).endpoint_key("prefix")
+    EntityDef::new("vaults", Vault::fields())
+        .endpoint_key("prefix")
+        .identity(&["prefix"])
 }

@@ -1,5 +1,6 @@
 //! [`Gateway`]: which plugins there are, and the command line over it.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use anyhow::Context as _;
 use silverback_plugin::{Handler, PluginDef};
 use silverback_telemetry::logging::{self, ErrorTarget, LogConfig, LogHandle};
 
-use crate::cli::{self, Commands, Migrations, Ready};
+use crate::cli::{self, Commands, Declarative, Migrations, Ready};
 use crate::config::{Config, Loader, Target};
 use crate::node::{Node, Stop};
-use crate::{VERSION, pg};
+use crate::{VERSION, declarative, pg};
 
 /// A gateway program: `Gateway::bundled().plugin::<Mine>().main()`.
 pub struct Gateway {
@@ -81,6 +82,19 @@ impl Commands for Gateway {
 
     fn migrations(&self, config: &Config, migrations: &Migrations) -> anyhow::Result<u8> {
         pg::migrations(config, migrations)
+    }
+
+    fn declarative(
+        &self,
+        config: &Config,
+        what: &Declarative,
+        say: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<()> {
+        declarative::command(config, &self.selected(config)?, what, say)
+    }
+
+    fn declarative_example(&self, file: &Path) -> anyhow::Result<()> {
+        declarative::init(file)
     }
 
     fn plugins(&self) -> Vec<String> {

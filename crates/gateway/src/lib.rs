@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 mod counters;
 mod data_plane;
+mod declarative;
 mod gateway;
 mod identity;
 pub mod node;

@@ -24,11 +24,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Role, RouterFlavor};
+use crate::config::{Config, Database, Role, RouterFlavor};
 use crate::counters::Counters;
 use crate::data_plane::DataPlane;
 use crate::status::NodeStatus;
-use crate::{VERSION, identity, pg};
+use crate::{VERSION, declarative, identity, pg};
 
 /// How a node is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +63,20 @@ impl Node {
             .build()
             .context("the background threads cannot be started")?;
         let node_id = identity::node_id(&config.prefix)?;
-        let pg = pg::settings(config)?;
-        let reachable = background.block_on(pg::ready_for_start(&pg))?.is_some();
         let entities = entities(config, &plugins);
-        let store = Store::new(pg, entities.clone())?;
+        let (store, reachable) = match config.database {
+            Database::Postgres => {
+                let pg = pg::settings(config)?;
+                let reachable = background.block_on(pg::ready_for_start(&pg))?.is_some();
+                (Store::new(pg, entities.clone())?, reachable)
+            }
+            Database::Off => {
+                let file = declarative::kept_at(config);
+                let store = Store::memory_only(entities.clone(), Some(file))?;
+                declarative::load_at_start(config, &store, &plugins)?;
+                (store, true)
+            }
+        };
         store.keep_history(config.history_size);
         let metrics = Arc::new(silverback_telemetry::Registry::new(
             node_id.to_string(),
@@ -85,7 +95,9 @@ impl Node {
                 services: Arc::new(NodeServices::new(
                     Some(node_id),
                     background.handle().clone(),
-                    Some(Arc::new(Counters(store.counters()))),
+                    store
+                        .has_database()
+                        .then(|| Arc::new(Counters(store.counters())) as _),
                 )),
                 pools: Pools::new(Resolver::new(dns(config), background.handle().clone())?),
                 budgets: budgets.clone(),
@@ -93,7 +105,7 @@ impl Node {
                 flavor: flavor(config),
                 tls_verify: false,
             };
-            let file = (config.role != Role::ControlPlane)
+            let file = (config.role != Role::ControlPlane && store.has_database())
                 .then(|| config.snapshot_path())
                 .flatten();
             let _in_runtime = background.enter();
@@ -256,7 +268,7 @@ impl Node {
 }
 
 /// All entities: the core ones, those of the plugins and, with all that is bundled, those whose plugins are still to come.
-fn entities(config: &Config, plugins: &[PluginDef]) -> Vec<EntityDef> {
+pub(crate) fn entities(config: &Config, plugins: &[PluginDef]) -> Vec<EntityDef> {
     let waiting = if config.plugins.bundled {
         silverback_bundled::entities_without_plugin()
     } else {
@@ -334,7 +346,7 @@ async fn first_load(status: &EngineStatus) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn flavor(config: &Config) -> Flavor {
+pub(crate) fn flavor(config: &Config) -> Flavor {
     match config.router_flavor {
         RouterFlavor::TraditionalCompatible => Flavor::TraditionalCompatible,
         RouterFlavor::Traditional => Flavor::Traditional,
@@ -342,7 +354,7 @@ fn flavor(config: &Config) -> Flavor {
 }
 
 /// A route is refused when no router could be built with it.
-fn routable(flavor: Flavor) -> silverback_admin::RowCheck {
+pub(crate) fn routable(flavor: Flavor) -> silverback_admin::RowCheck {
     Box::new(move |row| {
         let Ok(route) = serde_json::from_value::<Route>(serde_json::Value::Object(row.clone()))
         else {

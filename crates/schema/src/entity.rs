@@ -27,6 +27,10 @@ pub struct EntityDef {
     pub lookup: Option<&'static str>,
     /// Unique together, beside the fields that are unique alone. For `plugins`: name, route, service, consumer.
     pub unique_together: Vec<Vec<&'static str>>,
+    /// Whether an export has the rows: not those that come and go by themselves, such as sessions.
+    pub exported: bool,
+    /// The fields that identify a row in a declarative file, where [`EntityDef::cache_key`] would not find them by itself.
+    pub identity: Vec<&'static str>,
     /// Rows come in kinds that differ in more than checks can say: routes, by their protocols.
     pub variant: Option<Variant>,
     /// Where the entities that foreign keys point at are found, so that `{"name": "x"}` in their place can be checked.
@@ -92,6 +96,8 @@ impl EntityDef {
             ttl: false,
             lookup: None,
             unique_together: Vec::new(),
+            exported: true,
+            identity: Vec::new(),
             variant: None,
             catalogue: None,
             transformations: Vec::new(),
@@ -150,6 +156,30 @@ impl EntityDef {
     pub fn unique_together(mut self, fields: &[&'static str]) -> Self {
         self.unique_together.push(fields.to_vec());
         self
+    }
+
+    /// Exports leave the rows out.
+    pub fn not_exported(mut self) -> Self {
+        self.exported = false;
+        self
+    }
+
+    /// These fields identify a row; see [`EntityDef::cache_key`].
+    pub fn identity(mut self, fields: &[&'static str]) -> Self {
+        self.identity = fields.to_vec();
+        self
+    }
+
+    /// Kong's `cache_key`: the fields that identify a row together; empty when its name alone does. Those that are unique together, or the
+    /// one by which it is looked up, unless the definition says others.
+    pub fn cache_key(&self) -> Vec<&'static str> {
+        if !self.identity.is_empty() {
+            return self.identity.clone();
+        }
+        match self.unique_together.first() {
+            Some(fields) => fields.clone(),
+            None => self.lookup.into_iter().collect(),
+        }
     }
 
     /// What depends on the kind of a row.

@@ -93,8 +93,61 @@ pub fn pretty(v: &Value) -> String {
     out
 }
 
+/// As [`pretty`], on one line and without spaces.
+pub fn line(v: &Value) -> String {
+    let mut out = String::new();
+    write_line(&mut out, v);
+    out
+}
+
+fn write_line(out: &mut String, v: &Value) {
+    let Some(entries) = entries(v) else {
+        match v {
+            Value::String(s) => out.push_str(&quote(s)),
+            other => out.push_str(&other.to_string()),
+        }
+        return;
+    };
+    out.push('{');
+    for (i, (key, value)) in entries.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        if let Some(key) = key {
+            out.push_str(&key);
+            out.push('=');
+        }
+        write_line(out, value);
+    }
+    out.push('}');
+}
+
 fn write(out: &mut String, v: &Value, depth: usize) {
-    let entries: Vec<(Option<String>, &Value)> = match v {
+    let Some(entries) = entries(v) else {
+        match v {
+            Value::String(s) => out.push_str(&quote(s)),
+            other => out.push_str(&other.to_string()),
+        }
+        return;
+    };
+    out.push_str("{\n");
+    let last = entries.len();
+    for (i, (key, value)) in entries.into_iter().enumerate() {
+        out.push_str(&"  ".repeat(depth + 1));
+        if let Some(key) = key {
+            out.push_str(&key);
+            out.push_str(" = ");
+        }
+        write(out, value, depth + 1);
+        out.push_str(if i + 1 == last { "\n" } else { ",\n" });
+    }
+    out.push_str(&"  ".repeat(depth));
+    out.push('}');
+}
+
+/// The entries of a table, with their keys where those are written; `None` of what is no table.
+fn entries(v: &Value) -> Option<Vec<(Option<String>, &Value)>> {
+    Some(match v {
         Value::Array(items) => {
             // After a hole positions are written out.
             let dense = items.iter().take_while(|v| !v.is_null()).count();
@@ -115,22 +168,8 @@ fn write(out: &mut String, v: &Value, depth: usize) {
             };
             keys.into_iter().map(|k| (Some(key(k)), &map[k])).collect()
         }
-        Value::String(s) => return out.push_str(&quote(s)),
-        other => return out.push_str(&other.to_string()),
-    };
-    out.push_str("{\n");
-    let last = entries.len();
-    for (i, (key, value)) in entries.into_iter().enumerate() {
-        out.push_str(&"  ".repeat(depth + 1));
-        if let Some(key) = key {
-            out.push_str(&key);
-            out.push_str(" = ");
-        }
-        write(out, value, depth + 1);
-        out.push_str(if i + 1 == last { "\n" } else { ",\n" });
-    }
-    out.push_str(&"  ".repeat(depth));
-    out.push('}');
+        _ => return None,
+    })
 }
 
 fn is_identifier(key: &str) -> bool {

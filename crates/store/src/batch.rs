@@ -48,6 +48,14 @@ impl Store {
     /// # Errors
     /// As [`Store::insert`] and [`Store::delete`], of the first that cannot be; then none of them has happened.
     pub async fn write_all(&self, writes: &[Write<'_>]) -> Result<(), StoreError> {
+        if let Some(first) = writes.first() {
+            let verb = match first {
+                Write::Insert(..) => "create",
+                Write::Upsert(..) => "create or update",
+                Write::Delete(..) | Write::DeleteBelow(..) => "remove",
+            };
+            self.writable(verb, self.tables().of(first.def())?, None)?;
+        }
         let mut steps = Vec::new();
         for write in writes {
             self.steps(write, &mut steps)?;
@@ -70,6 +78,15 @@ impl Store {
         ids: &[Uuid],
     ) -> Result<Vec<Row>, StoreError> {
         let table = self.tables().of(def)?;
+        if let Some(memory) = self.memory() {
+            let points = |row: &Row| {
+                let id = row
+                    .get(field)
+                    .and_then(|v| v.get("id")?.as_str()?.parse().ok());
+                id.is_some_and(|id: Uuid| ids.contains(&id))
+            };
+            return Ok(memory.content().all(table, None).filter(points).collect());
+        }
         let column = column(table, field)?;
         let sql = format!(
             "select {} from {} where {column} = any($1::text[]::uuid[]) and {} order by id{}",
@@ -94,6 +111,16 @@ impl Store {
         element: &str,
     ) -> Result<Option<Uuid>, StoreError> {
         let table = self.tables().of(def)?;
+        if let Some(memory) = self.memory() {
+            let content = memory.content();
+            let mut rows = content.all(table, None);
+            let has = |row: &Row| {
+                let list = row.get(field).and_then(serde_json::Value::as_array);
+                list.is_some_and(|list| list.iter().any(|v| v == element))
+            };
+            let found = rows.find(has);
+            return Ok(found.as_ref().and_then(crate::memory::id_of));
+        }
         let column = column(table, field)?;
         let sql = format!(
             "select id from {} where {column} is not null and {column} @> $1 and {} limit 1",

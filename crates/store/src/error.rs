@@ -46,6 +46,9 @@ pub enum StoreError {
     /// A value that Postgres cannot hold, such as text with a NUL character.
     #[error("{0}")]
     Invalid(String),
+    /// There is no database, so that single rows cannot be written; Kong's words.
+    #[error("{0}")]
+    ReadOnly(String),
     /// A fault of ours or of the database's state.
     #[error("{0}")]
     Internal(String),

@@ -4,9 +4,12 @@
 //! in `migrations/`, and a test compares the two. Every write ends with an entry in `config_changes` and a new number in
 //! `config_revision`, in the same transaction; [`watch::Watcher`] is the other end of that.
 //!
+//! Without a database ([`Store::memory`]) the same reads are answered from memory, and the configuration is replaced as a whole.
+//!
 //! Not for requests: the data plane never waits for anything in here.
 
 mod batch;
+mod bulk;
 mod cell;
 mod check;
 mod config;
@@ -17,6 +20,7 @@ mod document;
 mod error;
 mod history;
 mod load;
+mod memory;
 pub mod migrate;
 mod page;
 mod pool;
@@ -36,6 +40,7 @@ mod testpg;
 mod tests;
 
 pub use batch::Write;
+pub use bulk::Imported;
 pub use config::PgConfig;
 pub use counters::{Increment, PgCounters};
 pub use error::{StoreError, UpdateError};

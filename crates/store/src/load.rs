@@ -34,6 +34,9 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Internal`.
     pub async fn load(&self) -> Result<entities::Tables, StoreError> {
+        if let Some(memory) = self.memory() {
+            return Ok(memory.content().served(self.tables()));
+        }
         let lease = self.pool().get().await?;
         let work = async {
             let head = lease.prepare_cached(HEAD).await?;
@@ -131,6 +134,41 @@ fn read(table: &Table, served: Served, row: &PgRow) -> Result<(Uuid, entities::R
         Served::Credential => entities::Row::Credential(credential(table, id, row)?),
     };
     Ok((id, row))
+}
+
+/// A row in JSON as a node serves from it; `None` of an entity that no node serves from.
+pub(crate) fn from_json(
+    table: &Table,
+    row: &crate::Row,
+    expires_at: Option<i64>,
+) -> Result<Option<entities::Row>, StoreError> {
+    fn typed<T: serde::de::DeserializeOwned>(
+        table: &Table,
+        row: &crate::Row,
+    ) -> Result<T, StoreError> {
+        serde_json::from_value(serde_json::Value::Object(row.clone())).map_err(|e| {
+            StoreError::Internal(format!("a row of {} cannot be read: {e}", table.name))
+        })
+    }
+    let Some(served) = served(table) else {
+        return Ok(None);
+    };
+    Ok(Some(match served {
+        Served::Service => entities::Row::Service(typed(table, row)?),
+        Served::Route => entities::Row::Route(typed(table, row)?),
+        Served::Consumer => entities::Row::Consumer(typed(table, row)?),
+        Served::Plugin => entities::Row::Plugin(typed(table, row)?),
+        Served::Credential => {
+            let row = CredentialRow::from_row(&table.def, row.clone(), expires_at);
+            entities::Row::Credential(row.ok_or_else(|| {
+                StoreError::Internal(format!(
+                    "a row of {} lacks its consumer or its {}",
+                    table.name,
+                    table.def.lookup.unwrap_or("id")
+                ))
+            })?)
+        }
+    }))
 }
 
 fn credential(table: &Table, id: Uuid, row: &PgRow) -> Result<CredentialRow, StoreError> {

@@ -68,6 +68,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn begin(&self) -> Result<Transaction, StoreError> {
+        self.needs_database()?;
         let mut left = true;
         let lease = loop {
             let lease = self.pool().get().await?;
@@ -92,6 +93,7 @@ impl Store {
 
     /// The rows of one statement: in the transaction that is going on, or else in none.
     pub(crate) async fn query(&self, sql: &str, cells: &[Cell]) -> Result<Vec<PgRow>, StoreError> {
+        self.needs_database()?;
         match &self.scope.open {
             None => self.pool().query(sql, cells).await,
             Some(open) => {

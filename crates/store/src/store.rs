@@ -9,6 +9,7 @@ use silverback_schema::EntityDef;
 use uuid::Uuid;
 
 use crate::cell::{Cell, cell, cells};
+use crate::memory::{Memory, read_only};
 use crate::pool::Pool;
 use crate::scope::Scope;
 use crate::sql::quote;
@@ -38,6 +39,8 @@ struct Core {
     history: AtomicI64,
     /// Whether it keeps what rows were and are.
     documents: Arc<AtomicBool>,
+    /// Where the rows are instead when there is no database.
+    memory: Option<Memory>,
 }
 
 /// What Postgres says about itself.
@@ -53,6 +56,14 @@ impl Store {
     /// # Errors
     /// When an entity cannot be a table or the TLS settings cannot be used.
     pub fn new(cfg: PgConfig, defs: Vec<EntityDef>) -> Result<Store, StoreError> {
+        Self::with(cfg, defs, None)
+    }
+
+    pub(crate) fn with(
+        cfg: PgConfig,
+        defs: Vec<EntityDef>,
+        memory: Option<Memory>,
+    ) -> Result<Store, StoreError> {
         let pool = Pool::new(&cfg)?;
         let tables = Tables::new(defs)?;
         let documents = Arc::new(AtomicBool::new(true));
@@ -67,6 +78,7 @@ impl Store {
                 counters,
                 history: AtomicI64::new(HISTORY),
                 documents,
+                memory,
             }),
             scope: Scope::default(),
         })
@@ -94,6 +106,10 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn ping(&self) -> Result<ServerInfo, StoreError> {
+        if self.memory().is_some() {
+            let version = String::new();
+            return Ok(ServerInfo { version });
+        }
         let rows = self.query("show server_version", &[]).await?;
         let version = rows
             .first()
@@ -109,6 +125,9 @@ impl Store {
     /// `Unavailable`, `Internal`; `Invalid` for a key no row can have.
     pub async fn get(&self, def: &EntityDef, key: &Key<'_>) -> Result<Option<Row>, StoreError> {
         let table = self.tables().of(def)?;
+        if let Some(memory) = self.memory() {
+            return Ok(memory.content().get(table, key));
+        }
         let (condition, value) = self.condition(table, key)?;
         let sql = format!(
             "select {} from {} where {condition}{}",
@@ -153,6 +172,9 @@ impl Store {
     /// `BadOffset`, `Unavailable`, `Internal`.
     pub async fn list(&self, def: &EntityDef, q: &ListQuery) -> Result<Page, StoreError> {
         let table = self.tables().of(def)?;
+        if let Some(memory) = self.memory() {
+            return memory.content().list(table, q);
+        }
         let mut values = Vec::new();
         let mut sql = format!(
             "select {} from {} where {}",
@@ -205,6 +227,10 @@ impl Store {
         let Some(field) = def.endpoint_key else {
             return Ok(None);
         };
+        if let Some(memory) = self.memory() {
+            let row = memory.content().get(table, &Key::Unique(field, value));
+            return Ok(row.as_ref().and_then(crate::memory::id_of));
+        }
         let (condition, value) = self.condition(table, &Key::Unique(field, value))?;
         let rows = self
             .query(
@@ -225,6 +251,11 @@ impl Store {
         ids: &[Uuid],
     ) -> Result<HashSet<Uuid>, StoreError> {
         let table = self.tables().of(def)?;
+        if let Some(memory) = self.memory() {
+            let content = memory.content();
+            let there = |id: &&Uuid| content.get(table, &Key::Id(**id)).is_some();
+            return Ok(ids.iter().filter(there).copied().collect());
+        }
         let sql = format!(
             "select id from {} where id = any($1::text[]::uuid[]) and {}",
             quote(table.name),
@@ -248,6 +279,7 @@ impl Store {
     /// `Unique`, `ForeignMissing`, `Invalid`, `Unavailable`, `Internal`.
     pub async fn insert(&self, def: &EntityDef, row: Row) -> Result<Row, StoreError> {
         let table = self.tables().of(def)?;
+        self.writable("create", table, None)?;
         self.put(table, table.insert.clone(), row, Some("created_at"), None)
             .await?
             .ok_or_else(nothing)
@@ -266,6 +298,7 @@ impl Store {
         mut row: Row,
     ) -> Result<Option<Row>, StoreError> {
         let table = self.tables().of(def)?;
+        self.writable("update", table, None)?;
         row.insert("id".into(), Value::from(id.to_string()));
         self.put(table, table.update.clone(), row, None, None).await
     }
@@ -276,6 +309,7 @@ impl Store {
     /// As [`Store::insert`].
     pub async fn upsert(&self, def: &EntityDef, row: Row) -> Result<Row, StoreError> {
         let table = self.tables().of(def)?;
+        self.writable("create or update", table, None)?;
         let sql = table.upsert.clone();
         self.put(table, sql, row, Some("updated_at"), Some("id"))
             .await?
@@ -293,6 +327,7 @@ impl Store {
         row: Row,
     ) -> Result<Row, StoreError> {
         let table = self.tables().of(def)?;
+        self.writable("create or update", table, Some(field))?;
         let sql = table.upsert_by(field).ok_or_else(|| {
             StoreError::Internal(format!("{field} of {} is not unique", table.name))
         })?;
@@ -307,6 +342,14 @@ impl Store {
     /// `Referenced` when a row that does not go with it points at it; `Unavailable`, `Internal`.
     pub async fn delete(&self, def: &EntityDef, key: &Key<'_>) -> Result<bool, StoreError> {
         let table = self.tables().of(def)?;
+        if self.memory().is_some() {
+            let there = self.get(def, key).await?.is_some();
+            return match key {
+                _ if !there => Ok(false),
+                Key::Id(_) => Err(read_only("remove", table, None)),
+                Key::Unique(field, _) => Err(read_only("remove", table, Some(field))),
+            };
+        }
         let steps = self.delete_steps(table, key)?;
         match self.carry_out(steps).await {
             Ok(rows) => Ok(!rows.is_empty()),
@@ -325,6 +368,9 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Internal`.
     pub async fn purge_expired(&self) -> Result<usize, StoreError> {
+        if self.memory().is_some() {
+            return Ok(0);
+        }
         let mut gone = 0;
         for sql in self.tables().list.iter().filter_map(|t| t.purge.clone()) {
             loop {
@@ -380,6 +426,11 @@ impl Store {
             inserts: None,
         });
         Ok(steps)
+    }
+
+    /// The rows when there is no database.
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        self.core.memory.as_ref()
     }
 
     pub(crate) fn writer(&self) -> &Writer {

@@ -4,6 +4,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::cell::Cell;
+use crate::memory::{self, Content, tags_of};
 use crate::page::{id_of, parse_token, token};
 use crate::sql::{literal, quote};
 use crate::{Page, Store, StoreError, Tagged};
@@ -21,6 +22,9 @@ impl Store {
     ) -> Result<Page<Tagged>, StoreError> {
         let after = offset.map(After::parse).transpose()?.unwrap_or_default();
         let size = size.max(1) as usize;
+        if let Some(memory) = self.memory() {
+            return Ok(in_memory(self, &memory.content(), tag, size, &after));
+        }
         let mut values = vec![
             Cell::Uuid(after.id),
             Cell::Int(after.ordinal),
@@ -75,6 +79,54 @@ impl Store {
                 ])
             });
         Ok(Page { rows, next })
+    }
+}
+
+fn in_memory(
+    store: &Store,
+    content: &Content,
+    tag: Option<&str>,
+    size: usize,
+    after: &After,
+) -> Page<Tagged> {
+    let mut found: Vec<(Uuid, i64, &'static str, String)> = Vec::new();
+    for table in store.tables().list.iter().filter(|t| t.def.has_tags()) {
+        for row in content.all(table, None) {
+            let Some(id) = memory::id_of(&row) else {
+                continue;
+            };
+            for (ordinal, t) in (1..).zip(tags_of(&row)) {
+                if tag.is_none_or(|tag| tag == t) {
+                    found.push((id, ordinal, table.name, t.to_owned()));
+                }
+            }
+        }
+    }
+    let last = (after.id, after.ordinal, after.entity.as_str());
+    found.retain(|(id, ordinal, entity, _)| (*id, *ordinal, *entity) > last);
+    found.sort_unstable();
+    let more = found.len() > size;
+    found.truncate(size);
+    let next = found
+        .last()
+        .filter(|_| more)
+        .map(|(id, ordinal, entity, _)| {
+            token(&[
+                Value::from(id.to_string()),
+                Value::from(*ordinal),
+                Value::from(*entity),
+            ])
+        });
+    let rows = found
+        .into_iter()
+        .map(|(entity_id, _, entity_name, tag)| Tagged {
+            entity_name,
+            entity_id,
+            tag,
+        });
+    Page {
+        rows: rows.collect(),
+        next,
     }
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::cell::{Cell, cells};
 use crate::error::is_conflict;
+use crate::memory::read_only;
 use crate::pool::{in_order, is_cut, plain, rows};
 use crate::scope::Open;
 use crate::sql::{LOG, quote};
@@ -36,6 +37,18 @@ impl Store {
         F: FnOnce(&Row) -> Result<Row, E>,
     {
         let table = self.tables().of(def)?;
+        if self.memory().is_some() {
+            let Some(old) = self.get(def, key).await? else {
+                return Ok(None);
+            };
+            // Whatever is wrong with the change is said first.
+            change(&old).map_err(UpdateError::Rejected)?;
+            let by = match key {
+                Key::Id(_) => None,
+                Key::Unique(field, _) => Some(*field),
+            };
+            return Err(read_only("update", table, by).into());
+        }
         let (condition, value) = self.condition(table, key)?;
         let mut values = vec![value];
         let mut select = format!(

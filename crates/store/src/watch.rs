@@ -82,6 +82,26 @@ impl Watcher {
         mut sink: impl FnMut(Event) + Send,
         shutdown: impl Future<Output = ()> + Send,
     ) {
+        if let Some(memory) = self.store.memory() {
+            let mut changes = memory.changes();
+            let follow = async {
+                loop {
+                    let revision = *changes.borrow_and_update();
+                    if revision > 0 {
+                        sink(Event::Loaded(memory.content().served(self.store.tables())));
+                    }
+                    // The sender lives as long as the store.
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = shutdown => {}
+                () = follow => {}
+            }
+            return;
+        }
         tokio::select! {
             () = shutdown => {}
             () = self.follow(&mut sink) => {}

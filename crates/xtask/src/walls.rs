@@ -12,6 +12,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "silverback-admin",
             "silverback-proxy",
             "silverback-store",
+            // What a node without a database starts from, and the commands `config db_import` and `db_export`.
+            "silverback-declarative",
             "silverback-runtime",
             "silverback-telemetry",
             "silverback-bundled",
@@ -30,6 +32,16 @@ const ROOMS: &[(&str, &[&str])] = &[
         "silverback-admin",
         &[
             "silverback-store",
+            "silverback-declarative",
+            "silverback-plugin",
+            "silverback-entities",
+            "silverback-schema",
+        ],
+    ),
+    (
+        "silverback-declarative",
+        &[
+            // The definitions of plugins' rows.
             "silverback-plugin",
             "silverback-entities",
             "silverback-schema",

@@ -27,7 +27,8 @@ pub fn entities() -> Vec<EntityDef> {
         EntityDef::new("sessions", Session::fields())
             .endpoint_key("session_id")
             .lookup("session_id")
-            .with_ttl(),
+            .with_ttl()
+            .not_exported(),
     ]
 }
 

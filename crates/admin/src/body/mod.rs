@@ -44,23 +44,31 @@ enum Kind {
 
 /// Reads the body of a request that writes.
 pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Payload, ApiError> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .map(|v| v.to_str().unwrap_or_default());
-    let kind = match content_type {
-        None if body.is_end_stream() => return Ok(Payload::default()),
-        None => None,
-        Some(text) => kind(text),
-    };
-    let Some(kind) = kind else {
-        discard(body).await;
-        return Err(ApiError::UnsupportedMediaType);
-    };
-    let bytes = collect(body).await?;
+    if headers.contains_key(header::CONTENT_TYPE) || !body.is_end_stream() {
+        if kind(headers).is_none() {
+            discard(body).await;
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        let bytes = collect(body, MAX_BYTES).await?;
+        return parse(headers, bytes).await;
+    }
+    Ok(Payload::default())
+}
+
+/// What a body says that is there already.
+pub(crate) async fn parse(headers: &HeaderMap, bytes: Bytes) -> Result<Payload, ApiError> {
+    if bytes.is_empty() && !headers.contains_key(header::CONTENT_TYPE) {
+        return Ok(Payload::default());
+    }
+    let kind = kind(headers).ok_or(ApiError::UnsupportedMediaType)?;
     let fields = match kind {
         Kind::Json => json(&bytes)?,
         Kind::Form => form::urlencoded(&bytes)?,
-        Kind::Multipart => form::multipart(content_type.unwrap_or_default(), bytes).await?,
+        Kind::Multipart => {
+            let content_type = headers.get(header::CONTENT_TYPE);
+            let content_type = content_type.and_then(|v| v.to_str().ok());
+            form::multipart(content_type.unwrap_or_default(), bytes).await?
+        }
     };
     Ok(Payload {
         fields,
@@ -70,13 +78,11 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Payload, Api
 
 /// Reads a JSON body that need not be an object.
 pub(crate) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, ApiError> {
-    let content_type = headers.get(header::CONTENT_TYPE);
-    let content_type = content_type.map(|v| v.to_str().unwrap_or_default());
-    if content_type.and_then(kind) != Some(Kind::Json) {
+    if kind(headers) != Some(Kind::Json) {
         discard(body).await;
         return Err(ApiError::UnsupportedMediaType);
     }
-    match serde_json::from_slice(&collect(body).await?) {
+    match serde_json::from_slice(&collect(body, MAX_BYTES).await?) {
         Ok(value) if has_nul(&value) => Err(ApiError::bad(texts::NUL)),
         Ok(value) => Ok(value),
         Err(_) => Err(ApiError::bad(texts::BAD_JSON)),
@@ -93,12 +99,13 @@ pub(crate) async fn discard(body: Body) {
     }
 }
 
-async fn collect(body: Body) -> Result<Bytes, ApiError> {
+/// All of a body, which must not be longer than `most`.
+pub(crate) async fn collect(body: Body, most: usize) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::message(StatusCode::PAYLOAD_TOO_LARGE, texts::BODY_TOO_LARGE);
-    if body.size_hint().lower() > MAX_BYTES as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    match tokio::time::timeout(MAX_TIME, Limited::new(body, MAX_BYTES).collect()).await {
+    match tokio::time::timeout(MAX_TIME, Limited::new(body, most).collect()).await {
         Ok(Ok(all)) => Ok(all.to_bytes()),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(ApiError::bad(texts::BODY_BROKEN)),
@@ -109,7 +116,8 @@ async fn collect(body: Body) -> Result<Bytes, ApiError> {
     }
 }
 
-fn kind(content_type: &str) -> Option<Kind> {
+fn kind(headers: &HeaderMap) -> Option<Kind> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     [
         ("application/json", Kind::Json),

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use silverback_plugin::env::{Increment, Task};
 use silverback_plugin::{
-    ClusterCounters, ConfigError, CounterError, InstanceInfo, PluginEnv, Services,
+    ClusterCounters, ConfigError, CounterError, InstanceInfo, PluginDef, PluginEnv, Services,
 };
 use silverback_schema::Violations;
 use silverback_store::{Key, ListQuery};
@@ -37,11 +37,23 @@ pub(crate) fn accept(
 }
 
 fn compiles(app: &App, row: &Map<String, Value>) -> Result<(), Violations> {
-    let known = row
-        .get("name")
-        .and_then(Value::as_str)
-        .and_then(|name| app.model.plugin(name));
-    let (Some(known), Some(Value::Object(config))) = (known, row.get("config")) else {
+    let name = row.get("name").and_then(Value::as_str);
+    match name.and_then(|name| app.model.plugin(name)) {
+        Some(known) => plugin_compiles(&known.plugin, row, app.store.has_database()),
+        None => Ok(()),
+    }
+}
+
+/// Whether a plugin can be made of a complete row. Without a database there are no counters that nodes share.
+///
+/// # Errors
+/// With what the plugin says about its configuration.
+pub fn plugin_compiles(
+    plugin: &PluginDef,
+    row: &Map<String, Value>,
+    has_database: bool,
+) -> Result<(), Violations> {
+    let Some(Value::Object(config)) = row.get("config") else {
         return Ok(());
     };
     let instance = InstanceInfo {
@@ -56,9 +68,9 @@ fn compiles(app: &App, row: &Map<String, Value>) -> Result<(), Violations> {
     };
     let env = PluginEnv {
         instance: &instance,
-        services: &NoServices,
+        services: &NoServices { has_database },
     };
-    match (known.plugin.compile)(config, &env) {
+    match (plugin.compile)(config, &env) {
         Ok(_) => Ok(()),
         Err(ConfigError { field, message }) => {
             let parts = field.split('.').filter(|p| !p.is_empty()).rev();
@@ -134,7 +146,9 @@ pub(super) async fn check_protocols(
 }
 
 /// The node as a plugin sees it that is compiled only to see whether it can be: nothing is kept, no task runs.
-struct NoServices;
+struct NoServices {
+    has_database: bool,
+}
 
 impl Services for NoServices {
     fn shared(
@@ -150,7 +164,8 @@ impl Services for NoServices {
     }
 
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {
-        Some(Arc::new(NoCounters))
+        self.has_database
+            .then(|| Arc::new(NoCounters) as Arc<dyn ClusterCounters>)
     }
 }
 

@@ -6,6 +6,7 @@ mod certificates;
 mod changes;
 mod credentials;
 mod crud;
+mod declarative;
 mod harness;
 mod plugins;
 mod sockets;

@@ -76,7 +76,7 @@ pub(super) enum Command {
     /// Manage the database schema.
     Migrations(MigrationsArgs),
 
-    /// Show configuration.
+    /// Use declarative configuration files, or show the settings of the node.
     #[command(subcommand)]
     Config(ConfigCommand),
 }
@@ -219,6 +219,33 @@ pub(super) enum ConfigCommand {
     Show(Show),
     /// Print a configuration file with every setting at its default.
     Default,
+    /// Write an example of a declarative configuration.
+    Init(DeclarativeFile),
+    /// Check a declarative configuration without loading it.
+    Parse(Declared),
+    /// Import a declarative configuration into the database.
+    #[command(name = "db_import", alias = "db-import")]
+    DbImport(Declared),
+    /// Export the database as a declarative configuration.
+    #[command(name = "db_export", alias = "db-export")]
+    DbExport(Declared),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeclarativeFile {
+    /// The file [default: ./silverback.yml].
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Declared {
+    /// The file, in YAML (.yml, .yaml) or JSON (.json); an export is YAML [default of db_export: ./silverback.yml].
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) locate: Locate,
 }
 
 #[derive(Debug, Args)]

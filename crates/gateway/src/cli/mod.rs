@@ -6,6 +6,7 @@
 mod args;
 mod control;
 mod daemon;
+mod declarative;
 mod inspect;
 mod migrations;
 mod prefix;
@@ -13,6 +14,7 @@ mod start;
 mod terminal;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,11 +51,39 @@ pub trait Commands {
     /// When the database cannot be reached or refuses.
     fn migrations(&self, config: &Config, migrations: &Migrations) -> anyhow::Result<u8>;
 
+    /// Does something with a declarative configuration and tells the user what it did.
+    ///
+    /// # Errors
+    /// When the file or the database cannot be used, or the configuration is wrong.
+    fn declarative(
+        &self,
+        config: &Config,
+        what: &Declarative,
+        say: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<()>;
+
+    /// Writes an example of a declarative configuration.
+    ///
+    /// # Errors
+    /// When there is such a file already.
+    fn declarative_example(&self, file: &Path) -> anyhow::Result<()>;
+
     /// The names of the plugins that are built in, for checking the setting `plugins`.
     fn plugins(&self) -> Vec<String>;
 
     /// Names and versions of what it is built from, for `version --all`.
     fn versions(&self) -> Vec<(String, String)>;
+}
+
+/// What is to be done with a declarative configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declarative {
+    /// Check the file.
+    Parse(PathBuf),
+    /// Import the file into the database.
+    Import(PathBuf),
+    /// Export the database into the file, which must not be there.
+    Export(PathBuf),
 }
 
 /// What `silverback migrations` is to do.
@@ -115,6 +145,16 @@ fn dispatch(
         Command::Version(args) => inspect::version(&args, terminal, commands),
         Command::Config(ConfigCommand::Show(args)) => inspect::show(&args, terminal, &loader),
         Command::Config(ConfigCommand::Default) => inspect::default(terminal),
+        Command::Config(ConfigCommand::Init(args)) => declarative::init(&args, commands),
+        Command::Config(ConfigCommand::Parse(args)) => {
+            declarative::run(&args, Declarative::Parse, terminal, &loader, commands)
+        }
+        Command::Config(ConfigCommand::DbImport(args)) => {
+            declarative::run(&args, Declarative::Import, terminal, &loader, commands)
+        }
+        Command::Config(ConfigCommand::DbExport(args)) => {
+            declarative::export(&args, terminal, &loader, commands)
+        }
         Command::Migrations(args) => migrations::migrations(&args, terminal, &loader, commands),
     }
 }
@@ -202,6 +242,22 @@ mod testing {
             } else {
                 0
             })
+        }
+
+        fn declarative(
+            &self,
+            _config: &Config,
+            what: &Declarative,
+            say: &mut dyn FnMut(&str),
+        ) -> anyhow::Result<()> {
+            self.calls.borrow_mut().push(format!("{what:?}"));
+            say("done");
+            Ok(())
+        }
+
+        fn declarative_example(&self, file: &Path) -> anyhow::Result<()> {
+            self.calls.borrow_mut().push(format!("init {file:?}"));
+            Ok(())
         }
 
         fn plugins(&self) -> Vec<String> {

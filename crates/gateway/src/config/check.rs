@@ -7,7 +7,7 @@ use super::Listener;
 use super::load::Problem;
 use super::pem;
 use super::table::Config;
-use super::words::Role;
+use super::words::{Database, Role};
 
 /// Adds to `problems` what must not be, and to `notices` what is odd. `plugins` is what the binary
 /// offers, when that is known.
@@ -50,6 +50,14 @@ pub(super) fn check(
     if config.pg_ssl_verify && !config.pg_ssl {
         notices.push("pg_ssl_verify = on has no effect while pg_ssl is off".to_owned());
     }
+    if config.database != Database::Off
+        && (config.declarative_config.is_some() || config.declarative_config_string.is_some())
+    {
+        notices.push(
+            "declarative_config and declarative_config_string have no effect without database = off"
+                .to_owned(),
+        );
+    }
     if config.role == Role::DataPlane
         && !config.admin_listen.is_empty()
         && given(config, "admin_listen")
@@ -79,6 +87,12 @@ impl Report<'_> {
     }
 
     fn role(&mut self) {
+        if self.config.role == Role::ControlPlane && self.config.database == Database::Off {
+            self.add(
+                "database",
+                "in-memory storage can not be used when role = \"control_plane\"",
+            );
+        }
         if self.config.role == Role::ControlPlane && self.config.admin_listen.is_empty() {
             self.add(
                 "admin_listen",

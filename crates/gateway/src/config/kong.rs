@@ -53,8 +53,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "client_ssl",
     "client_ssl_cert",
     "client_ssl_cert_key",
-    "declarative_config",
-    "declarative_config_string",
     "dns_cache_size",
     "dns_no_sync",
     "dns_not_found_ttl",

@@ -276,8 +276,16 @@ settings! {
     }
 
     "Database" {
-        /// Where the configuration of the gateway lives. Kong's `off` is not supported yet.
+        /// Where the configuration of the gateway lives. With `off` there is no database: the node starts from
+        /// `declarative_config`, and the Admin API only reads, but for `POST /config`.
         database: DatabaseWord = "postgres";
+
+        /// Only with `database = off`: the declarative configuration, a file in YAML or JSON. Without it (and
+        /// without `declarative_config_string`) the node starts from what `POST /config` gave it last.
+        declarative_config: Optional<File> = "";
+
+        /// Only with `database = off`: the declarative configuration itself, in YAML or JSON.
+        declarative_config_string: Optional<SecretText> = "", { secret: true };
 
         /// Host of the Postgres server.
         pg_host: Text = "127.0.0.1";

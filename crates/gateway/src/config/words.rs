@@ -104,6 +104,8 @@ choice! {
     Database {
         /// PostgreSQL.
         Postgres = "postgres",
+        /// Nowhere: in a declarative file, or given through the Admin API as a whole.
+        Off = "off",
     }
 }
 
@@ -115,9 +117,6 @@ impl Codec for DatabaseWord {
 
     fn parse(name: &str, raw: &str) -> Result<Database, String> {
         match raw {
-            "off" => Err(format!(
-                "{name} = off (running without a database) is not supported yet; use {name} = postgres"
-            )),
             "cassandra" => {
                 Err("Cassandra as a datastore is not supported. Please use Postgres.".to_owned())
             }
@@ -169,11 +168,7 @@ mod tests {
             Role::parse("role", "boss").unwrap_err(),
             "role has an invalid value: 'boss' (traditional, control_plane, data_plane)"
         );
-        assert!(
-            DatabaseWord::parse("database", "off")
-                .unwrap_err()
-                .contains("not supported yet")
-        );
+        assert_eq!(DatabaseWord::parse("database", "off"), Ok(Database::Off));
         assert!(
             DatabaseWord::parse("database", "cassandra")
                 .unwrap_err()

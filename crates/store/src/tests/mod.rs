@@ -1,5 +1,6 @@
 //! Against a real Postgres.
 
+mod bulk;
 mod counters;
 mod crud;
 mod deletes;
