@@ -6,6 +6,7 @@
 
 mod change;
 mod fill;
+mod import;
 mod load;
 mod report;
 mod subjects;
@@ -47,13 +48,13 @@ const SUBJECTS: [&str; 9] = [
 ];
 
 /// What is measured besides.
-const OTHERS: [&str; 4] = ["write", "admin", "change", "cold"];
+const OTHERS: [&str; 5] = ["write", "admin", "import", "change", "cold"];
 
 /// What is asked for on the command line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these, with commas: direct, bare, nginx, plain, key-auth, key-auth+rate-limiting, routes, consumers,
-    /// routes+consumers, write, admin, change, cold
+    /// routes+consumers, write, admin, import, change, cold
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(SUBJECTS.into_iter().chain(OTHERS)))]
     only: Vec<String>,
     /// Seconds of load per subject and round.
@@ -238,6 +239,14 @@ impl Bench<'_> {
                 writes::measure(self.gateways.cluster, node.ports, self.args.seconds)?;
             process.stop(Duration::from_secs(10));
             step.done();
+        }
+        if self.args.wants("import") {
+            let (node, mut process) = self.gateways.start_empty("import")?;
+            let Args {
+                routes, consumers, ..
+            } = *self.args;
+            results["import"] = import::measure(&node, &self.upstream.url(), routes, consumers)?;
+            process.stop(Duration::from_secs(10));
         }
         if self.args.wants("change") {
             results["change"] = json!({
