@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::RetryTerms;
+use crate::prepared::Prepared;
 use crate::slots::Slots;
 
 /// A consumer, as plugins see it.
@@ -33,6 +34,8 @@ pub struct Credential {
     pub expires_at: Option<i64>,
     /// The entity's other fields, without id, times, consumer, tags and the lookup field; empty for a key.
     pub extra: Map<String, Value>,
+    /// What its plugin made of it.
+    pub prepared: Prepared,
 }
 
 /// Finds consumers and credentials; answered from the node's memory.

@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod facts;
 pub mod flow;
 pub mod header;
+pub mod prepared;
 pub mod slots;
 
 pub use context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, RequestView, ResponseCtx, ResponseHead};
@@ -24,6 +25,7 @@ pub use erased::{DynHandler, PluginDef};
 pub use facts::{Attempt, Consumer, Credential, Directory, Facts, RouteInfo, ServiceInfo};
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
+pub use prepared::Prepared;
 pub use silverback_schema as schema;
 pub use slots::Slots;
 

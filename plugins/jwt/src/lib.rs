@@ -176,9 +176,10 @@ impl Jwt {
             return Err(bad("Invalid algorithm"));
         }
         let signer = if !token.algorithm().starts_with("HS") {
-            field("rsa_public_key")
-                .and_then(credential::public_key)
-                .map(Key::Public)
+            let parsed = credential
+                .prepared
+                .get_or_make(|| field("rsa_public_key").and_then(credential::public_key));
+            parsed.as_ref().clone().map(Key::Public)
         } else if self.secret_is_base64 {
             field("secret").and_then(token::decode).map(Key::Secret)
         } else {

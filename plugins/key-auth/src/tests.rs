@@ -329,6 +329,7 @@ async fn with_an_anonymous_consumer_another_plugins_credential_is_enough() {
         consumer: alice(),
         expires_at: None,
         extra: Default::default(),
+        prepared: Default::default(),
     });
     let exchange = || Exchange::get("/").authenticated(Some(&alice()), Some(&other));
     let done = run(

@@ -209,6 +209,7 @@ async fn callers_are_told_apart() {
             consumer: alice.clone(),
             expires_at: None,
             extra: Default::default(),
+            prepared: Default::default(),
         })
     };
     let (first, second) = (credential(1), credential(2));

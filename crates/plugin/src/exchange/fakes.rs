@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::env::{Increment, Task};
-use crate::{ClusterCounters, Consumer, CounterError, Credential, Directory, Services};
+use crate::{ClusterCounters, Consumer, CounterError, Credential, Directory, Prepared, Services};
 
 /// A consumer of that name; its id is made from `id`.
 pub fn consumer(id: u128, username: &str) -> Arc<Consumer> {
@@ -81,6 +81,7 @@ impl FakeDirectory {
             consumer: owner.clone(),
             expires_at,
             extra,
+            prepared: Prepared::default(),
         };
         self.credentials
             .push((entity, key.to_owned(), Arc::new(credential)));

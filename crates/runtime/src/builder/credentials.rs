@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use silverback_entities::{Consumer as ConsumerRow, CredentialRow, Tables};
+use silverback_plugin::Prepared;
 use silverback_plugin::facts::{Consumer, Credential};
 use silverback_plugin::schema::EntityDef;
 use uuid::Uuid;
@@ -62,6 +63,7 @@ impl Credentials {
             consumer,
             expires_at: row.expires_at,
             extra: row.extra.clone(),
+            prepared: Prepared::default(),
         };
         directory.put_credential(entity, &row.lookup, Arc::new(made));
     }
