@@ -9,12 +9,13 @@ use super::{Score, lines};
 use crate::Outcome;
 
 /// The sections in the order of the recording: what one makes the next ones use.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 7] = [
     "services",
     "routes",
     "consumers",
     "plugins",
     "forms",
+    "credentials",
     "pagination-tags",
 ];
 
