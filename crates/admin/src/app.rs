@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use silverback_store::Store;
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub(crate) endpoints: Arc<[Endpoint]>,
     /// Which endpoint a path is, for paths that do not come as requests.
     pub(crate) paths: Arc<matchit::Router<usize>>,
+    /// The answer of `GET /openapi.json`.
+    pub(crate) openapi: Bytes,
     pub(crate) node: Arc<NodeInfo>,
     pub(crate) status: Arc<dyn StatusSource>,
     pub(crate) origins: Arc<Origins>,
@@ -148,6 +151,7 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         Target::Root => info::root(&call).await,
         Target::Status => info::status(&call).await,
         Target::Endpoints => info::endpoints(&call),
+        Target::OpenApi => Ok(respond::ok_bytes(app.openapi.clone())),
         Target::EnabledPlugins => info::enabled_plugins(&call),
         Target::RetryBudgets => info::retry_budgets(&call),
         Target::EntitySchema => schemas::entity(&call),
@@ -171,7 +175,7 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         | Target::Below { .. }
         | Target::RowBelow { .. }
         | Target::Hop { .. } => change::serve(call, target, &parts.headers).await,
-        Target::UpstreamHealth | Target::AllTargets | Target::TargetHealth { .. } => {
+        Target::UpstreamHealth | Target::AllTargets | Target::Report { .. } => {
             crud::serve(call, target).await
         }
     }

@@ -14,6 +14,7 @@ use crate::cors::Origins;
 use crate::declarative::Declarative;
 use crate::info::NodeInfo;
 use crate::model::Model;
+use crate::openapi;
 use crate::server::{AdminError, AdminServer, Certificate, Listen};
 use crate::status::{ProcessOnly, StatusSource};
 use crate::table::{self, Endpoint};
@@ -103,8 +104,10 @@ impl AdminBuilder {
                 tracing::error!(path = endpoint.path, %error, "an endpoint is left out of batches");
             }
         }
+        let document = openapi::document(&self.model, &endpoints, &self.node.version);
         let app = App {
             endpoints,
+            openapi: document.to_string().into(),
             paths: Arc::new(paths),
             store: self.store,
             model: Arc::new(self.model),

@@ -19,6 +19,7 @@ mod etag;
 mod info;
 mod lua;
 mod model;
+mod openapi;
 mod paging;
 mod respond;
 mod schemas;
@@ -36,6 +37,7 @@ pub use crud::plugin_compiles;
 pub use errors::error_message;
 pub use info::{KONG_VERSION, NodeInfo};
 pub use model::RowCheck;
+pub use openapi::openapi_document;
 pub use server::{AdminError, AdminServer, Certificate, Listen};
 pub use status::{
     AddressHealth, Connections, Health, HealthReport, ProcessOnly, StatusSource, TargetHealth,

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -56,6 +57,11 @@ pub(crate) fn written(mut response: Response, revision: Option<i64>) -> Response
             .insert(REVISION, HeaderValue::from(revision));
     }
     response
+}
+
+/// 200 with a body that is JSON already.
+pub(crate) fn ok_bytes(bytes: Bytes) -> Response {
+    with(StatusCode::OK, JSON, Body::from(bytes))
 }
 
 /// A page for people.

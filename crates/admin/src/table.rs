@@ -50,6 +50,8 @@ pub(crate) enum Target {
     Config,
     /// `/endpoints`
     Endpoints,
+    /// `/openapi.json`
+    OpenApi,
     /// `/plugins/enabled`
     EnabledPlugins,
     /// `/plugins/schema/{name}`
@@ -73,7 +75,7 @@ pub(crate) enum Target {
     /// `/upstreams/{upstreams}/targets/all`
     AllTargets,
     /// `/upstreams/{upstreams}/targets/{targets}/healthy`, `.../{address}/healthy`, and the same with `unhealthy`
-    TargetHealth { healthy: bool },
+    Report { healthy: bool },
     /// What would follow from the definitions and Kong does not have.
     Disabled,
     /// What needs filters, which there are none of.
@@ -119,6 +121,7 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
         read("/status", Target::Status),
         at("/config".into(), COLLECTION, Target::Config),
         read("/endpoints", Target::Endpoints),
+        read("/openapi.json", Target::OpenApi),
         read("/plugins/enabled", Target::EnabledPlugins),
         read("/plugins/schema/{name}", Target::PluginConfigSchema),
         read("/schemas/{name}", Target::EntitySchema),
@@ -222,7 +225,7 @@ fn special(model: &Model) -> Vec<Endpoint> {
         );
         for (word, healthy) in [("healthy", true), ("unhealthy", false)] {
             let one = "/upstreams/{upstreams}/targets/{targets}";
-            let target = Target::TargetHealth { healthy };
+            let target = Target::Report { healthy };
             add(&format!("{one}/{word}"), REPORT, target);
             add(&format!("{one}/{{address}}/{word}"), REPORT, target);
         }
@@ -337,6 +340,7 @@ mod tests {
                 "/keys",
                 "/keys/{keys}",
                 "/keys/{keys}/set",
+                "/openapi.json",
                 "/plugins",
                 "/plugins/enabled",
                 "/plugins/schema/{name}",

@@ -1,6 +1,6 @@
 //! Certificates of authorities, trusted when an upstream's certificate is verified.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use silverback_schema::field::{Kind, id, string, timestamp};
 use silverback_schema::{
     CustomViolation, EntityCheck, EntityDef, Field, Record, Shorthand, record,
@@ -52,6 +52,7 @@ fn one_authority(row: &Map<String, Value>) -> Result<(), CustomViolation> {
 
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("ca_certificates", CaCertificate::fields())
+        .example(|| json!({ "id": "9b5b4b1e-0001-4c9d-8f6f-3f7d1c0a0001", "cert": crate::certificate::EXAMPLE }))
         .shorthand(Shorthand {
             name: "cert",
             // What the certificate must be is said once, by the field.

@@ -1,6 +1,6 @@
 //! Certificates shown to clients and to upstreams.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use silverback_schema::checks::wildcard_sni;
 use silverback_schema::field::{array, id, string, timestamp};
 use silverback_schema::{CustomViolation, EntityCheck, EntityDef, Record, record};
@@ -76,8 +76,29 @@ fn custom(
     }
 }
 
+/// A certificate for examples: self-signed, an authority, valid for a hundred years.
+pub(crate) const EXAMPLE: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBhDCCASmgAwIBAgIUTeNw0OJMTXkg08aO9gKavJeRdMYwCgYIKoZIzj0EAwIw\n\
+FjEUMBIGA1UEAwwLZXhhbXBsZS5jb20wIBcNMjYxMTIyMTkzMTI2WhgPMjEyNjEw\n\
+MjkxOTMxMjZaMBYxFDASBgNVBAMMC2V4YW1wbGUuY29tMFkwEwYHKoZIzj0CAQYI\n\
+KoZIzj0DAQcDQgAEOHi9dpZglgOcXE50qA39RU63x3Ucgg4ssBjb9yzFYlhyAjGC\n\
+ZyDCHwnfY8lYpqZ6E5xTxkoXG6S5/bYGHwILl6NTMFEwHQYDVR0OBBYEFLgltBX6\n\
+6lqgz2PcQbfxIyi6L7ZSMB8GA1UdIwQYMBaAFLgltBX66lqgz2PcQbfxIyi6L7ZS\n\
+MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIhAIRbXt/c5iLIGn03\n\
+omXibYO3NjC4BOhXvsuaHlv/J0vLAiEAwgwI3nTTwelwBtZSAMMGfCjH7/yopO1K\n\
+gH4uueic8IU=\n\
+-----END CERTIFICATE-----";
+
+/// Its key, which everybody knows.
+const EXAMPLE_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgHU7/+FQ3Rn6t66FE\n\
+ddI39tvZw+s9/2XjrY4/pfw6QsChRANCAAQ4eL12lmCWA5xcTnSoDf1FTrfHdRyC\n\
+DiywGNv3LMViWHICMYJnIMIfCd9jyVimpnoTnFPGShcbpLn9tgYfAguX\n\
+-----END PRIVATE KEY-----";
+
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("certificates", Certificate::fields())
+        .example(|| json!({ "id": "9b5b4b1e-0002-4c9d-8f6f-3f7d1c0a0002", "cert": EXAMPLE, "key": EXAMPLE_KEY, "snis": ["example.com"] }))
         .check(EntityCheck::MutuallyRequired(vec!["cert_alt", "key_alt"]))
         .check(custom(vec!["cert", "key"], key_is_its_own))
         .check(custom(

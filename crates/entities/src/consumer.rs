@@ -27,5 +27,6 @@ record! {
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("consumers", Consumer::fields())
         .endpoint_key("username")
+        .example(|| serde_json::json!({ "username": "alice", "custom_id": "1234" }))
         .check(EntityCheck::AtLeastOneOf(vec!["custom_id", "username"]))
 }

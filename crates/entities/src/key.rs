@@ -1,6 +1,6 @@
 //! Keys and sets of keys, for plugins that sign or verify.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use silverback_schema::checks::tag;
 use silverback_schema::field::{array, foreign, id, record_with, set, string, timestamp};
 use silverback_schema::{
@@ -104,11 +104,19 @@ pub(crate) fn set_def() -> EntityDef {
     EntityDef::new("key_sets", KeySet::fields())
         .collection("key-sets")
         .endpoint_key("name")
+        .example(|| json!({ "name": "my-keys" }))
 }
 
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("keys", Key::fields())
         .endpoint_key("name")
+        .example(|| {
+            let jwk = json!({
+                "kty": "EC", "kid": "first", "crv": "P-256", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+                "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+            });
+            json!({ "name": "my-key", "kid": "first", "jwk": jwk.to_string() })
+        })
         .nested("set", "keys")
         .catalogue(crate::core)
         .unique_together(&["kid", "set"])

@@ -1,6 +1,6 @@
 //! Rows of `plugins`: a plugin switched on somewhere, with its configuration.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use silverback_schema::field::{Kind, boolean, foreign, id, set, string, timestamp};
 use silverback_schema::{EntityDef, Field, OnDelete, Record, record};
 use uuid::Uuid;
@@ -48,6 +48,7 @@ fn scope(entity: &'static str) -> Field {
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("plugins", PluginRow::fields())
         .endpoint_key("instance_name")
+        .example(|| json!({ "name": "key-auth", "instance_name": "my-plugin", "config": { "key_names": ["apikey"] } }))
         .catalogue(crate::core)
         .nested("route", "plugins")
         .nested("service", "plugins")

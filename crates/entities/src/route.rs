@@ -139,6 +139,7 @@ fn endpoint() -> Field {
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("routes", Route::fields())
         .endpoint_key("name")
+        .example(|| serde_json::json!({ "name": "my-route", "paths": ["/my-path"], "methods": ["GET", "POST"] }))
         .nested("service", "routes")
         .catalogue(crate::core)
         .variant(Variant { defaults: variant::defaults, gate: variant::gate })

@@ -1,6 +1,6 @@
 //! Services: where requests go.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use silverback_schema::field::{
     array, boolean, foreign, id, integer, string, timestamp, uuid as uuid_field,
 };
@@ -113,6 +113,7 @@ pub(crate) fn def() -> EntityDef {
     let not_http = string().one_of(["tcp", "tls", "udp", "grpc", "grpcs"]);
     EntityDef::new("services", Service::fields())
         .endpoint_key("name")
+        .example(|| json!({ "name": "my-service", "url": "http://example.com:8080/base" }))
         .nested("client_certificate", "services")
         .catalogue(crate::core)
         .shorthand(Shorthand {

@@ -28,6 +28,7 @@ record! {
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("snis", Sni::fields())
         .endpoint_key("name")
+        .example(|| serde_json::json!({ "name": "www.example.com" }))
         .nested("certificate", "snis")
         .catalogue(crate::core)
 }

@@ -1,6 +1,6 @@
 //! Targets: where an upstream's requests go.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use silverback_schema::checks::split_host;
 use silverback_schema::field::{foreign, id, integer, string, timestamp_ms};
 use silverback_schema::{EntityDef, OnDelete, Record, Shorthand, record};
@@ -55,6 +55,7 @@ fn formatted(v: &Value) -> Map<String, Value> {
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("targets", Target::fields())
         .endpoint_key("target")
+        .example(|| json!({ "target": "10.0.0.1:8080", "weight": 50 }))
         .nested("upstream", "targets")
         .catalogue(crate::core)
         .unique_together(&["upstream", "target"])

@@ -379,6 +379,7 @@ fn from_hash_on(v: &Value) -> Map<String, Value> {
 pub(crate) fn def() -> EntityDef {
     EntityDef::new("upstreams", Upstream::fields())
         .endpoint_key("name")
+        .example(|| json!({ "name": "my-upstream", "algorithm": "round-robin" }))
         .nested("client_certificate", "upstreams")
         .catalogue(crate::core)
         .shorthand(with("algorithm", from_algorithm))

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use silverback_schema::field::{Kind, RecordDef, id, string, timestamp};
 use silverback_schema::{EntityDef, Field, Record, Violations, record};
 use uuid::Uuid;
@@ -75,4 +75,7 @@ pub(crate) fn def() -> EntityDef {
     EntityDef::new("vaults", Vault::fields())
         .endpoint_key("prefix")
         .identity(&["prefix"])
+        .example(
+            || json!({ "name": "env", "prefix": "my-vault", "config": { "prefix": "SECRET_" } }),
+        )
 }

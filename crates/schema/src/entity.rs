@@ -33,6 +33,8 @@ pub struct EntityDef {
     pub identity: Vec<&'static str>,
     /// Rows come in kinds that differ in more than checks can say: routes, by their protocols.
     pub variant: Option<Variant>,
+    /// A row as a client would write it, for documents and for tests of them; references are left out.
+    pub example: Option<fn() -> Value>,
     /// Where the entities that foreign keys point at are found, so that `{"name": "x"}` in their place can be checked.
     pub catalogue: Option<Catalogue>,
     /// What is made of values before they are stored. [`crate::complete`] and [`crate::patch`] do it; whoever has rows that were
@@ -99,6 +101,7 @@ impl EntityDef {
             exported: true,
             identity: Vec::new(),
             variant: None,
+            example: None,
             catalogue: None,
             transformations: Vec::new(),
         }
@@ -185,6 +188,12 @@ impl EntityDef {
     /// What depends on the kind of a row.
     pub fn variant(mut self, variant: Variant) -> Self {
         self.variant = Some(variant);
+        self
+    }
+
+    /// A row as a client would write it, without its references.
+    pub fn example(mut self, row: fn() -> Value) -> Self {
+        self.example = Some(row);
         self
     }
 

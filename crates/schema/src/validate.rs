@@ -72,7 +72,7 @@ pub fn complete(
 
 /// Checks a change of a row: records are merged deeply, everything else that is given replaces what was there.
 ///
-/// `existing` is the row as it is stored. Fields that the definition calls immutable are ignored in the input. Violations of checks over several fields
+/// `existing` is the row as it is stored. Fields that the definition calls immutable are ignored in the input, and so is null in automatic ones. Violations of checks over several fields
 /// say "when updating, ...". `now` is in seconds since 1970.
 pub fn patch(
     def: &EntityDef,
@@ -82,7 +82,9 @@ pub fn patch(
 ) -> Result<Map<String, Value>, Violations> {
     let ttl = take_ttl(def, &mut input);
     for (name, field) in &def.record.fields {
-        if field.immutable {
+        // Of what the server makes up, null means that nobody has anything to say.
+        let unsaid = field.auto && input.get(*name).is_some_and(Value::is_null);
+        if field.immutable || unsaid {
             input.remove(*name);
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{demo, repo, walls};
+use crate::{admin_api, demo, repo, walls};
 
 /// Fills the blocks, or with `check` only says which are stale.
 pub(crate) fn run(check: bool) -> Result<()> {
@@ -43,6 +43,7 @@ fn block(name: &str) -> Result<Vec<String>> {
     match name {
         "walls" => walls::bans(&repo::metadata()?),
         "rooms" => Ok(walls::table()),
+        "admin-api" => admin_api::page(),
         "demo-calls" => Ok(demo::calls_for_readme()),
         _ => bail!("nobody generates {name:?}"),
     }

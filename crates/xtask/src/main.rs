@@ -1,5 +1,6 @@
-//! The commands of this repository: `cargo xtask demo`, `test`, `bench`, `docs`.
+//! The commands of this repository: `cargo xtask demo`, `test`, `schemathesis`, `bench`, `docs`.
 
+mod admin_api;
 mod bench;
 mod demo;
 mod docs;
@@ -7,6 +8,7 @@ mod gateway;
 mod prerequisites;
 mod progress;
 mod repo;
+mod schemathesis;
 mod test;
 mod walls;
 
@@ -28,6 +30,8 @@ enum Command {
     Demo(demo::Args),
     /// Check everything that has to hold before a change goes in.
     Test(test::Args),
+    /// Send the Admin API what its OpenAPI document allows and what it does not, and look at every answer.
+    Schemathesis(schemathesis::Args),
     /// Measure the gateway against a bare proxy, nginx and no proxy at all.
     Bench(bench::Args),
     /// Refresh the generated parts of the documents.
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Schemathesis(args) => schemathesis::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Docs { check } => docs::run(check),
     };

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use silverback_testkit::{postgres, redis};
 
 use crate::prerequisites::{self, For};
-use crate::{docs, repo, walls};
+use crate::{docs, repo, schemathesis, walls};
 
 /// What is asked for on the command line.
 #[derive(Debug, clap::Args)]
@@ -68,6 +68,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps.run("doc tests", || {
         repo::run(&mut repo::cargo(&["test", "--doc", "--workspace"]))
     });
+    match schemathesis::ready() {
+        Ok(tool) => steps.run("schemathesis", || {
+            schemathesis::probe(&tool, schemathesis::SHORT)
+        }),
+        Err(why) if schemathesis::is_required() => steps.run("schemathesis", || Err(why)),
+        Err(why) => steps.skip("schemathesis", &why),
+    }
     steps.run("demo", || {
         let folder = repo::target_dir()?.join("demo-check");
         let mut command = repo::cargo(&["run", "--quiet", "--package", "xtask", "--"]);
@@ -114,6 +121,8 @@ fn all_tests() -> Command {
 #[derive(Default)]
 struct Steps {
     done: Vec<(&'static str, Duration, bool)>,
+    /// Steps that could not be made, and why.
+    skipped: Vec<(&'static str, String)>,
 }
 
 impl Steps {
@@ -125,6 +134,13 @@ impl Steps {
             eprintln!("{error:#}");
         }
         self.done.push((name, start.elapsed(), result.is_ok()));
+    }
+
+    /// Says that a step was left out, now and at the end.
+    fn skip(&mut self, name: &'static str, why: &anyhow::Error) {
+        println!("== {name}: NOT RUN");
+        eprintln!("{why:#}");
+        self.skipped.push((name, format!("{why:#}")));
     }
 
     fn finish(self) -> Result<()> {
@@ -151,7 +167,11 @@ impl Steps {
                 if *ok { "ok" } else { "FAILED" }
             )
         });
-        lines.collect::<Vec<_>>().join("\n")
+        let skipped = self.skipped.iter().map(|(name, why)| {
+            let why = why.lines().next().unwrap_or_default();
+            format!("{name:<12} {:>10}  NOT RUN: {why}", "")
+        });
+        lines.chain(skipped).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -176,6 +196,8 @@ mod tests {
             summary.lines().nth(1).is_some_and(|l| l.ends_with("ok")),
             "{summary}"
         );
+        steps.skip("three", &anyhow::anyhow!("no network"));
+        assert!(steps.summary().ends_with("NOT RUN: no network"));
         assert!(
             steps
                 .finish()

@@ -48,6 +48,7 @@ pub(crate) fn credentials() -> EntityDef {
     EntityDef::new(CREDENTIALS, Key::fields())
         .collection("key-auths")
         .endpoint_key("key")
+        .example(|| serde_json::json!({ "key": "a-secret-key", "tags": ["mine"] }))
         .nested("consumer", "key-auth")
         .lookup("key")
         .with_ttl()

@@ -33,20 +33,7 @@ pub(crate) fn check_terms(
     if is_read(call.method) {
         return Ok(());
     }
-    let tries = matches!(
-        target,
-        Target::Collection { .. }
-            | Target::Row { .. }
-            | Target::Below { .. }
-            | Target::RowBelow { .. }
-            | Target::Hop { .. }
-            | Target::TargetHealth { .. }
-            | Target::Rollback
-            | Target::ValidateEntity
-            | Target::ValidatePlugin
-            | Target::ValidateVault
-    );
-    if call.args.dry_run()? && !tries {
+    if call.args.dry_run()? && !can_be_tried(target) {
         return Err(ApiError::invalid_option("dry_run", texts::NO_DRY_RUN));
     }
     let one = matches!(
@@ -57,6 +44,24 @@ pub(crate) fn check_terms(
         return Err(ApiError::precondition(texts::IF_MATCH_OF_MANY));
     }
     Ok(())
+}
+
+/// Whether a write at that endpoint can be a dry run.
+pub(crate) fn can_be_tried(target: Target) -> bool {
+    matches!(
+        target,
+        Target::Collection { .. }
+            | Target::Row { .. }
+            | Target::Below { .. }
+            | Target::RowBelow { .. }
+            | Target::Hop { .. }
+            | Target::Report { .. }
+            | Target::Batch
+            | Target::Rollback
+            | Target::ValidateEntity
+            | Target::ValidatePlugin
+            | Target::ValidateVault
+    )
 }
 
 /// Answers a request for rows.

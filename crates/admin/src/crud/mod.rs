@@ -139,7 +139,7 @@ pub(crate) async fn serve(mut call: Call<'_>, target: Target) -> Answer {
         }
         Target::AllTargets => targets::every(&call).await,
         Target::UpstreamHealth => health::upstream(&call).await,
-        Target::TargetHealth { healthy } => health::report(&call, healthy).await,
+        Target::Report { healthy } => health::report(&call, healthy).await,
         _ => Err(ApiError::not_found()),
     }
 }

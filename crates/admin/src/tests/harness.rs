@@ -14,6 +14,7 @@ use silverback_testkit::postgres::{Database, Server};
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use super::contract::contract;
 use crate::{AdminBuilder, NodeInfo};
 
 record! {
@@ -103,7 +104,9 @@ impl Api {
         }
     }
 
+    /// Every answer in these tests has to be one that `GET /openapi.json` speaks of.
     pub(super) async fn raw(&self, request: Request<Body>) -> Got {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -112,11 +115,13 @@ impl Api {
             text => serde_json::from_slice(text)
                 .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(text).into_owned())),
         };
-        Got {
+        let got = Got {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body,
-        }
+        };
+        contract().check(&method, &path, &got);
+        got
     }
 
     pub(super) async fn send(&self, method: Method, path: &str, body: Value) -> Got {

@@ -4,6 +4,7 @@
 mod belongings;
 mod certificates;
 mod changes;
+mod contract;
 mod credentials;
 mod crud;
 mod declarative;

@@ -296,3 +296,12 @@ fn a_variant_fills_its_defaults_and_may_refuse_the_row() {
         Err(json!({ "kind": "unknown" }))
     );
 }
+
+#[test]
+fn null_says_nothing_about_what_the_server_makes_up() {
+    let def = EntityDef::new("x", vec![("id", id()), ("key", string().auto())]);
+    let row = complete(&def, Map::new(), Op::Insert, 1).unwrap();
+    let change = json!({ "id": null, "key": null });
+    let changed = patch(&def, &row, change.as_object().unwrap().clone(), 2).unwrap();
+    assert_eq!(changed, row);
+}
