@@ -199,6 +199,8 @@ async fn rows(node: &Executable) -> anyhow::Result<Vec<Value>> {
         "/plugins",
         "/consumers",
         "/key-auths",
+        "/basic-auths",
+        "/acls",
         "/upstreams",
         "/upstreams/up/targets",
         "/certificates",
@@ -231,6 +233,8 @@ upstreams:
   targets: [{target: 10.0.0.1}, {target: 10.0.0.2:81, weight: 5}]
 vaults: [{name: env, prefix: my-env, config: {prefix: A_}}]
 plugins: [{name: correlation-id, config: {header_name: X-Id}, tags: ['on', '1']}]
+basicauth_credentials: [{consumer: alice, username: alice, password: wonderland}]
+acls: [{consumer: alice, group: admins}]
 ";
     std::fs::write(path("a.yml"), file(&upstream, "/one") + more)?;
 
@@ -257,7 +261,11 @@ plugins: [{name: correlation-id, config: {header_name: X-Id}, tags: ['on', '1']}
     let again = cli(&one, &["config", "db_import", &path("a.yml")]).await?;
     assert!(again.status.success(), "{}", text(&again));
     let before = rows(&one).await?;
-    assert_eq!(before.len(), 10, "{before:#?}");
+    assert_eq!(before.len(), 12, "{before:#?}");
+    // Hashed once, not again by the other.
+    let hashed = before.iter().find(|row| row["password"].is_string());
+    let hashed = hashed.context("a password")?["password"].clone();
+    assert_eq!(hashed.as_str().map(str::len), Some(40), "{hashed}");
 
     let exported = cli(&one, &["config", "db_export", &path("b.yml")]).await?;
     assert!(exported.status.success(), "{}", text(&exported));
