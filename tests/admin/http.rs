@@ -105,5 +105,6 @@ async fn only_this_machine_reaches_it_unless_allowed() -> Outcome {
     };
     let text = format!("{error:#}");
     assert!(text.contains("admin_allow_remote"), "{text}");
+    assert!(text.contains("admin_require_token"), "{text}");
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The command line, with the program as a process.
 
+mod tokens;
+
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;

@@ -15,6 +15,7 @@ use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use silverback_store::Store;
 
+use crate::auth::{Guard, Who};
 use crate::body::{self, Payload};
 use crate::change;
 use crate::cors::{self, Asked, Origins};
@@ -49,6 +50,7 @@ pub(crate) struct App {
     pub(crate) origins: Arc<Origins>,
     /// For a node without a database.
     pub(crate) declarative: Option<Arc<Declarative>>,
+    pub(crate) guard: Guard,
     /// `Server:` of every answer.
     pub(crate) product: HeaderValue,
 }
@@ -103,7 +105,10 @@ async fn dispatch(app: &Arc<App>, endpoint: &Endpoint, request: Request) -> Resp
         cors::methods(response.headers_mut(), endpoint.allow);
         return response;
     }
-    let answer = if endpoint.target == Target::Config && endpoint.allows(&parts.method) {
+    let answer = if let Err(e) = who(&parts).and_then(|w| w.may(&parts.method, endpoint.target)) {
+        body::discard(body).await;
+        Err(e)
+    } else if endpoint.target == Target::Config && endpoint.allows(&parts.method) {
         // However long it takes: a configuration is loaded even when nobody waits any more.
         declarative::serve(app, &parts, body).await
     } else if endpoint.allows(&parts.method) {
@@ -123,7 +128,7 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
     let path = parts.uri.path();
     if target == Target::Batch {
         let operations = body::read_json(&parts.headers, body).await?;
-        let acting = app.with_store(app.store.acting_as(&who(parts)));
+        let acting = app.with_store(app.store.acting_as(&who(parts)?.actor));
         return change::batch(&acting, &Args::parse(parts.uri.query()), operations).await;
     }
     // Bodies of other requests are ignored, whatever they are; clients do send them.
@@ -135,7 +140,10 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         }
     };
     let writes = !matches!(parts.method, Method::GET | Method::HEAD);
-    let acting = writes.then(|| app.with_store(app.store.acting_as(&who(parts))));
+    let acting = match writes {
+        true => Some(app.with_store(app.store.acting_as(&who(parts)?.actor))),
+        false => None,
+    };
     let call = Call {
         app: acting.as_ref().unwrap_or(app),
         method: &parts.method,
@@ -181,12 +189,24 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
     }
 }
 
-/// Who asks, as the history keeps it.
-fn who(parts: &http::request::Parts) -> String {
-    match parts.extensions.get::<Peer>() {
-        Some(peer) => format!("address:{}", peer.0.ip()),
-        None => "unknown".to_owned(),
+/// Who asks. Nobody comes here who was not asked.
+fn who(parts: &http::request::Parts) -> Result<&Who, ApiError> {
+    parts.extensions.get().ok_or(ApiError::Unauthorized)
+}
+
+/// Lets those in who may come in, and says who they are. Browsers ask with OPTIONS before they send a token.
+async fn admit(app: &App, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if parts.method != Method::OPTIONS {
+        match app.guard.identify(&parts) {
+            Ok(who) => drop(parts.extensions.insert(who)),
+            Err(e) => {
+                body::discard(body).await;
+                return e.into_response();
+            }
+        }
     }
+    next.run(Request::from_parts(parts, body)).await
 }
 
 /// Around everything, so that also errors, unknown paths and panics are answered in full and seen in the log.
@@ -197,7 +217,8 @@ async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next) ->
     let uri = request.uri().clone();
     let peer = request.extensions().get::<Peer>().map(|p| p.0);
     // A handler holds nothing that a panic could leave half-done: the store's transactions roll back.
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+    let admitted = AssertUnwindSafe(admit(&app, request, next));
+    let mut response = match admitted.catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
             let why = panic

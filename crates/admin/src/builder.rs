@@ -10,6 +10,7 @@ use silverback_schema::{EntityDef, Violations};
 use silverback_store::Store;
 
 use crate::app::{self, App};
+use crate::auth::{Guard, Tokens};
 use crate::cors::Origins;
 use crate::declarative::Declarative;
 use crate::info::NodeInfo;
@@ -29,6 +30,8 @@ pub struct AdminBuilder {
     listen: Vec<Listen>,
     certificates: Vec<Certificate>,
     declarative: Option<Declarative>,
+    authorities: Option<Vec<u8>>,
+    guard: Guard,
 }
 
 impl AdminBuilder {
@@ -51,6 +54,8 @@ impl AdminBuilder {
             origins: Origins::default(),
             listen: Vec::new(),
             certificates: Vec::new(),
+            authorities: None,
+            guard: Guard::default(),
         }
     }
 
@@ -75,6 +80,21 @@ impl AdminBuilder {
     /// A certificate for the TLS listeners; several when there are several kinds of keys.
     pub fn certificate(mut self, certificate: Certificate) -> Self {
         self.certificates.push(certificate);
+        self
+    }
+
+    /// Where the tokens are that are known. With `required` nobody gets in without one, but for those with a certificate of
+    /// [`AdminBuilder::client_authorities`]; else a token says who it is and what may be done, and none is needed.
+    pub fn tokens(mut self, tokens: Tokens, required: bool) -> Self {
+        self.guard.tokens = tokens;
+        self.guard.token_required = required;
+        self
+    }
+
+    /// Authorities (PEM) whose certificates let clients of the TLS listeners in. Without one, and without a token, they are refused.
+    pub fn client_authorities(mut self, pem: Vec<u8>) -> Self {
+        self.authorities = Some(pem);
+        self.guard.certificates = true;
         self
     }
 
@@ -115,8 +135,14 @@ impl AdminBuilder {
             status: self.status,
             origins: Arc::new(self.origins),
             declarative: self.declarative.map(Arc::new),
+            guard: self.guard,
             product,
         };
-        AdminServer::bind(app::router(Arc::new(app)), &self.listen, &self.certificates)
+        AdminServer::bind(
+            app::router(Arc::new(app)),
+            &self.listen,
+            &self.certificates,
+            self.authorities.as_deref(),
+        )
     }
 }

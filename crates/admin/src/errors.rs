@@ -1,13 +1,16 @@
 //! Everything but success: one type, and how the store's and the schema's errors become Kong's answers (`kong/db/errors.lua`).
 
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use silverback_schema::Violations;
 use silverback_store::{StoreError, UpdateError};
 
 use crate::respond;
 use crate::{lua, texts};
+
+/// What is asked of those who are not known. Nobody is asked for a password: browsers would open a window.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"silverback\"");
 
 /// An answer that is not a success.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub(crate) enum ApiError {
     Json(StatusCode, Value),
     /// 405; the methods that are allowed are known where the endpoint is.
     MethodNotAllowed,
+    /// 401.
+    Unauthorized,
     /// 415, in HTML as nginx says it for Kong.
     UnsupportedMediaType,
 }
@@ -303,6 +308,14 @@ impl IntoResponse for ApiError {
                 StatusCode::METHOD_NOT_ALLOWED,
                 &json!({ "message": texts::METHOD_NOT_ALLOWED }),
             ),
+            ApiError::Unauthorized => {
+                let body = json!({ "message": texts::UNAUTHORIZED });
+                let mut response = respond::json(StatusCode::UNAUTHORIZED, &body);
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, CHALLENGE);
+                response
+            }
             ApiError::UnsupportedMediaType => respond::html(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 texts::UNSUPPORTED_MEDIA_TYPE,

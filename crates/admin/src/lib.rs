@@ -8,6 +8,7 @@
 //! Behaviour was learnt from `kong/api/` of Kong 3.9.1 and from recorded answers; where it is otherwise, `kong-differences.md` says so.
 
 mod app;
+mod auth;
 mod body;
 mod builder;
 mod change;
@@ -32,6 +33,7 @@ mod texts;
 #[cfg(test)]
 mod tests;
 
+pub use auth::{NewToken, Tokens};
 pub use builder::AdminBuilder;
 pub use crud::plugin_compiles;
 pub use errors::error_message;

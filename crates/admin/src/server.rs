@@ -10,7 +10,7 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslMethod, select_next_proto};
+use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslMethod, SslVerifyMode, select_next_proto};
 use openssl::x509::X509;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -96,6 +96,13 @@ impl std::fmt::Debug for Certificate {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// That the connection is TLS; in the extensions of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    /// Whose certificate the client has shown, if it was asked for one and it is of an authority that we trust.
+    pub(crate) subject: Option<Arc<str>>,
+}
+
 /// The Admin API with its sockets bound; connections wait until [`AdminServer::run`].
 pub struct AdminServer {
     router: Router,
@@ -108,6 +115,7 @@ impl AdminServer {
         router: Router,
         listen: &[Listen],
         certificates: &[Certificate],
+        authorities: Option<&[u8]>,
     ) -> Result<Self, AdminError> {
         let mut sockets = Vec::new();
         let mut addrs = Vec::new();
@@ -118,7 +126,7 @@ impl AdminServer {
             };
             let tls = l
                 .tls
-                .then(|| acceptor(certificates, l.http2))
+                .then(|| acceptor(certificates, l.http2, authorities))
                 .transpose()?
                 .map(Arc::new);
             let socket = socket(l).map_err(at)?;
@@ -219,17 +227,21 @@ async fn connection(
 ) {
     // Answers are one write each: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let service =
+    let service = |tls: Option<Tls>| {
         TowerToHyperService::new(router.map_request(move |mut request: http::Request<_>| {
             request.extensions_mut().insert(Peer(peer));
+            if let Some(tls) = &tls {
+                request.extensions_mut().insert(tls.clone());
+            }
             request
-        }));
+        }))
+    };
     let mut h1 = hyper::server::conn::http1::Builder::new();
     h1.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let ended = match tls {
         None => {
             watcher
-                .watch(h1.serve_connection(TokioIo::new(stream), service))
+                .watch(h1.serve_connection(TokioIo::new(stream), service(None)))
                 .await
         }
         Some(acceptor) => {
@@ -242,6 +254,9 @@ async fn connection(
                     return tracing::debug!(%peer, "TLS handshake with the Admin API took too long");
                 }
             };
+            let service = service(Some(Tls {
+                subject: stream.ssl().peer_certificate().map(|c| subject(&c).into()),
+            }));
             if stream.ssl().selected_alpn_protocol() == Some(b"h2") {
                 let mut h2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 h2.timer(TokioTimer::new()).keep_alive_interval(HEAD);
@@ -258,6 +273,17 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection to the Admin API ended badly");
     }
+}
+
+/// Whose certificate it is: `CN=ops, O=Example`.
+fn subject(certificate: &X509) -> String {
+    let name = certificate.subject_name();
+    let parts = name.entries().map(|entry| {
+        let kind = entry.object().nid().short_name().unwrap_or("?");
+        let text = entry.data().to_string();
+        format!("{kind}={}", text.unwrap_or_default())
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 async fn handshake(
@@ -296,7 +322,11 @@ fn socket(l: &Listen) -> io::Result<StdListener> {
 }
 
 /// One context for certificates of different kinds of keys: OpenSSL picks the one the client can use.
-fn acceptor(certificates: &[Certificate], http2: bool) -> Result<SslAcceptor, AdminError> {
+fn acceptor(
+    certificates: &[Certificate],
+    http2: bool,
+    authorities: Option<&[u8]>,
+) -> Result<SslAcceptor, AdminError> {
     let bad = |e: openssl::error::ErrorStack| AdminError::Tls(e.to_string());
     let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(bad)?;
     if certificates.is_empty() {
@@ -316,6 +346,24 @@ fn acceptor(certificates: &[Certificate], http2: bool) -> Result<SslAcceptor, Ad
         for above in chain {
             builder.add_extra_chain_cert(above).map_err(bad)?;
         }
+    }
+    if let Some(pem) = authorities {
+        let all = X509::stack_from_pem(pem).map_err(bad)?;
+        if all.is_empty() {
+            return Err(AdminError::Tls(
+                "the authorities of clients hold no certificate".into(),
+            ));
+        }
+        for authority in all {
+            builder.add_client_ca(&authority).map_err(bad)?;
+            builder.cert_store_mut().add_cert(authority).map_err(bad)?;
+        }
+        // Who shows none may still have a token; one that cannot be verified ends the handshake.
+        builder.set_verify(SslVerifyMode::PEER);
+        // Without it a session with a certificate could not be resumed.
+        builder
+            .set_session_id_context(b"silverback-admin")
+            .map_err(bad)?;
     }
     let protocols: &'static [u8] = if http2 {
         b"\x02h2\x08http/1.1"

@@ -16,6 +16,7 @@ pub(crate) const HAS_DATABASE: &str =
     "this endpoint is only available when Kong is configured to not use a database";
 pub(crate) const NO_CONFIG: &str = "expected a declarative configuration";
 pub(crate) const CONFIG_BUSY: &str = "Currently loading previous configuration";
+pub(crate) const UNAUTHORIZED: &str = "Unauthorized";
 pub(crate) const NO_SNI: &str = "SNI not found";
 
 // Kong has no words for these: it answers 500, or nginx answers.
@@ -29,6 +30,7 @@ pub(crate) const BODY_TOO_SLOW: &str = "Request body did not arrive in time";
 pub(crate) const BODY_BROKEN: &str = "Request body ended early";
 pub(crate) const DATABASE_AWAY: &str = "the database cannot be reached, try again later";
 pub(crate) const TOO_SLOW: &str = "the request took too long, try again later";
+pub(crate) const READ_ONLY: &str = "this token may only read";
 pub(crate) const NO_DRY_RUN: &str = "not possible at this endpoint";
 pub(crate) const DRY_RUN_OF_ALL: &str =
     "a batch is tried as a whole or not: say it in the URL of the batch";

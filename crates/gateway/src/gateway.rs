@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use silverback_plugin::{Handler, PluginDef};
 use silverback_telemetry::logging::{self, ErrorTarget, LogConfig, LogHandle};
 
-use crate::cli::{self, Commands, Declarative, Migrations, Ready};
+use crate::cli::{self, AdminToken, Commands, Declarative, Migrations, Ready};
 use crate::config::{Config, Loader, Target};
 use crate::node::{Node, Stop};
-use crate::{VERSION, declarative, pg};
+use crate::{VERSION, declarative, pg, tokens};
 
 /// A gateway program: `Gateway::bundled().plugin::<Mine>().main()`.
 pub struct Gateway {
@@ -95,6 +95,10 @@ impl Commands for Gateway {
 
     fn declarative_example(&self, file: &Path) -> anyhow::Result<()> {
         declarative::init(file)
+    }
+
+    fn admin_token(&self, config: &Config, what: &AdminToken) -> anyhow::Result<u8> {
+        tokens::run(config, what)
     }
 
     fn plugins(&self) -> Vec<String> {

@@ -19,6 +19,7 @@ mod identity;
 pub mod node;
 mod pg;
 mod status;
+mod tokens;
 
 pub use gateway::Gateway;
 pub use node::{Node, Stop};

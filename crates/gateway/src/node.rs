@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use silverback_admin::{AdminBuilder, Certificate, Listen, NodeInfo};
+use silverback_admin::{AdminBuilder, Certificate, Listen, NodeInfo, Tokens};
 use silverback_balancer::{DnsConfig, Resolver};
 use silverback_entities::{CORE, Route};
 use silverback_plugin::PluginDef;
@@ -122,10 +122,12 @@ impl Node {
         }
 
         let (stopping, stopped) = watch::channel(false);
+        let tokens = Tokens::default();
         let mut tasks = vec![background.spawn(follow(
             Watcher::new(&store, config.db_update_frequency),
             engine.updates(),
             datastore.clone(),
+            tokens.clone(),
             stopped.clone(),
         ))];
         if reachable {
@@ -151,7 +153,18 @@ impl Node {
             };
             let mut builder =
                 AdminBuilder::new(store, entities, plugins, node).status(status.clone());
-            builder = builder.check("routes", routable(flavor(config)));
+            builder = builder
+                .check("routes", routable(flavor(config)))
+                .gui_urls(&config.admin_gui_url)
+                .tokens(tokens, config.admin_require_token);
+            if !config.admin_ssl_client_ca.is_empty() {
+                let mut pem = Vec::new();
+                for one in &config.admin_ssl_client_ca {
+                    pem.extend(one.read().context("admin_ssl_client_ca")?);
+                    pem.push(b'\n');
+                }
+                builder = builder.client_authorities(pem);
+            }
             for l in config.admin_listeners() {
                 builder = builder.listen(Listen {
                     addr: l.addr,
@@ -309,12 +322,14 @@ async fn follow(
     watcher: Watcher,
     updates: std::sync::mpsc::Sender<Update>,
     datastore: Datastore,
+    tokens: Tokens,
     stopped: watch::Receiver<bool>,
 ) {
     let sink = |event| {
         let update = match event {
             Event::Loaded(tables) => Update::Loaded(tables),
             Event::Changed { revision, changes } => Update::Changed { revision, changes },
+            Event::Tokens(all) => return tokens.replace(all),
             Event::Lost(why) => {
                 datastore.answers(false);
                 tracing::error!(

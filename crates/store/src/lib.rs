@@ -29,6 +29,7 @@ mod sql;
 mod store;
 mod table;
 mod tags;
+mod tokens;
 mod update;
 pub mod watch;
 mod write;
@@ -48,6 +49,7 @@ pub use history::{Change, Op, Revision};
 pub use page::{Key, ListQuery, Page, TagFilter, Tagged};
 pub use scope::Transaction;
 pub use store::{ServerInfo, Store};
+pub use tokens::{ADMIN_TOKENS, AdminToken, Role};
 
 /// A complete row in the Admin API's form: every field of the entity is there, `null` when unset; a reference is `{"id": ".."}` or
 /// null, times are whole seconds since 1970, `ttl` of an entity whose rows expire is the seconds left.

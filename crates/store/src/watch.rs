@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::load::{self, BEGIN, HEAD};
 use crate::pool::{in_order, plain};
 use crate::sql::CHANNEL;
+use crate::tokens::{self, ADMIN_TOKENS, AdminToken};
 use crate::{Store, StoreError};
 
 /// Changes within this time are read together.
@@ -47,6 +48,8 @@ pub enum Event {
         /// The rows as they are at that revision, each once.
         changes: Vec<Change>,
     },
+    /// The tokens that let into the Admin API: first of all, and whenever one was created or revoked.
+    Tokens(Vec<AdminToken>),
     /// Postgres is away, for this reason. Said once, until it is back.
     Lost(String),
     /// Postgres answers again.
@@ -135,12 +138,12 @@ impl Watcher {
         let (client, mut called) = self.connect().await?;
         let reader = Reader::new(client, &self.store).await?;
         loop {
-            let event = reader.read(seen).await?;
+            let events = reader.read(seen).await?;
             if std::mem::take(lost) {
                 sink(Event::Back);
             }
             *pause = BACKOFF.0;
-            if let Some(event) = event {
+            for event in events {
                 sink(event);
             }
             let read_at = Instant::now();
@@ -226,46 +229,60 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// What is new since `seen`, which is moved on. `None` when nothing is.
-    async fn read(&self, seen: &mut Option<Seen>) -> Result<Option<Event>, StoreError> {
+    /// What is new since `seen`, which is moved on. Who may no longer get in comes before everything else.
+    async fn read(&self, seen: &mut Option<Seen>) -> Result<Vec<Event>, StoreError> {
         let (now, pruned, changed) = self
             .store
             .pool()
             .within(self.open(seen.map_or(i64::MAX, |s| s.revision)))
             .await??;
-        let event = match *seen {
-            Some(s) if s == now => None,
+        let mut events = Vec::new();
+        let tokens = async {
+            let all = self
+                .store
+                .pool()
+                .within(tokens::all(&self.client))
+                .await??;
+            Ok::<_, StoreError>(Event::Tokens(all))
+        };
+        match *seen {
+            Some(s) if s == now => {}
             Some(s)
                 if s.epoch == now.epoch
                     && s.revision < now.revision
                     && pruned <= s.revision
                     && changed.len() <= MANY =>
             {
-                let wanted: Vec<_> = group(changed)?.into_iter().collect();
+                let mut wanted = group(changed)?;
+                if wanted.remove(ADMIN_TOKENS).is_some() {
+                    events.push(tokens.await?);
+                }
+                let wanted: Vec<_> = wanted.into_iter().collect();
                 let changes = self
                     .store
                     .pool()
                     .within(load::some(&self.client, self.store.tables(), &wanted))
                     .await??;
-                Some(Event::Changed {
+                events.push(Event::Changed {
                     revision: now.revision,
                     changes,
-                })
+                });
             }
             _ => {
+                events.push(tokens.await?);
                 let all = load::all(&self.client, self.store.tables(), now.revision);
                 let tables = timeout(LOAD_LIMIT, all)
                     .await
                     .map_err(|_| StoreError::Unavailable("loading took too long".into()))??;
-                Some(Event::Loaded(tables))
+                events.push(Event::Loaded(tables));
             }
-        };
+        }
         self.store
             .pool()
             .within(self.client.batch_execute("commit"))
             .await??;
         *seen = Some(now);
-        Ok(event)
+        Ok(events)
     }
 
     /// Begins the reading transaction: where the log is, up to where it was pruned, what changed after `after`.

@@ -172,6 +172,7 @@ mod tests {
             ),
             ApiError::UnsupportedMediaType => (415, String::new()),
             ApiError::MethodNotAllowed => (405, String::new()),
+            ApiError::Unauthorized => (401, String::new()),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use silverback_schema::output::show;
-use silverback_store::{Change, Page, Revision, Row};
+use silverback_store::{ADMIN_TOKENS, Change, Page, Revision, Row};
 
 use super::redact;
 use crate::app::App;
@@ -75,6 +75,10 @@ fn shown(app: &App, change: Change) -> Value {
 
 /// A row as clients see it, without its secrets.
 fn document(app: &App, entity: &str, mut row: Row) -> Value {
+    if entity == ADMIN_TOKENS {
+        // What is kept of them there is not secret.
+        return row.into();
+    }
     let Some(entity) = app.model.get(entity) else {
         // Of a plugin that this node does not have: nobody knows what of it is secret.
         return Value::Null;

@@ -207,10 +207,12 @@ fn revision_head() -> Value {
 }
 
 /// Answers that several operations have in common, by status.
-pub(super) const ANSWERS: [(u16, &str); 12] = [
+pub(super) const ANSWERS: [(u16, &str); 14] = [
     (204, "done; or there was nothing to do"),
     (304, "it is so already"),
     (400, "the request cannot be understood or breaks a rule"),
+    (401, "a token or a client certificate is needed"),
+    (403, "the token may only read"),
     (404, "no such row"),
     (405, "not with this method, or not without a database"),
     (408, "the body did not arrive in time"),

@@ -45,7 +45,11 @@ fn terms(operation: &mut Value, target: Target, method: &Method) {
     );
     let is_rows = is_one || matches!(target, Target::Collection { .. } | Target::Below { .. });
     let is_write = *method != Method::GET;
+    // Whether there are tokens, and whether it is known which, is the node's affair.
+    add_answer(operation, 401);
+    add_answer(operation, 503);
     if is_write {
+        add_answer(operation, 403);
         // Where the condition cannot be kept it is refused in the same way.
         add_answer(operation, 412);
     }

@@ -1,6 +1,7 @@
 //! The API over a real Postgres, without sockets unless they are what is tested.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod belongings;
 mod certificates;
 mod changes;

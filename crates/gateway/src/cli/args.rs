@@ -76,6 +76,10 @@ pub(super) enum Command {
     /// Manage the database schema.
     Migrations(MigrationsArgs),
 
+    /// Manage who may use the Admin API.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+
     /// Use declarative configuration files, or show the settings of the node.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -211,6 +215,65 @@ pub enum Action {
     Status,
     /// Erase everything that the gateway keeps in the database.
     Reset,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdminCommand {
+    /// Manage tokens for the Admin API.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and print it. It is not kept anywhere and cannot be printed again.
+    Create(CreateToken),
+    /// List the tokens, without what is secret.
+    List(Locate),
+    /// Make a token worthless, on all nodes at once.
+    Revoke(RevokeToken),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateToken {
+    /// What to call it; the history of changes says it.
+    #[arg(value_name = "NAME", value_parser = token_name)]
+    pub(super) name: String,
+
+    /// What it allows.
+    #[arg(long, value_enum, default_value = "read-write")]
+    pub(super) role: TokenRole,
+
+    #[command(flatten)]
+    pub(super) locate: Locate,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RevokeToken {
+    /// Its name.
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
+
+    #[command(flatten)]
+    pub(super) locate: Locate,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenRole {
+    /// To look.
+    ReadOnly,
+    /// To look and to change.
+    ReadWrite,
+}
+
+fn token_name(text: &str) -> Result<String, String> {
+    let fine = |c: char| c.is_alphanumeric() || "_-.@".contains(c);
+    if !text.is_empty() && text.len() <= 128 && text.chars().all(fine) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name is up to 128 letters, digits, '_', '-', '.' and '@'".to_owned())
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -23,11 +23,11 @@ use clap::error::ErrorKind;
 
 use crate::config::{Config, Loaded, Loader};
 
-pub use args::Action;
+pub use args::{Action, TokenRole};
 pub use daemon::{DaemonError, Ready};
 pub use prefix::{PidFile, Prefix, PrefixError, Running};
 
-use args::{Cli, Command, ConfigCommand, Locate};
+use args::{AdminCommand, Cli, Command, ConfigCommand, Locate, TokenCommand};
 use terminal::Terminal;
 
 /// The gateway behind the command line.
@@ -68,6 +68,12 @@ pub trait Commands {
     /// When there is such a file already.
     fn declarative_example(&self, file: &Path) -> anyhow::Result<()>;
 
+    /// Makes, lists or revokes a token for the Admin API and prints what there is to know; returns the exit code.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or refuses.
+    fn admin_token(&self, config: &Config, what: &AdminToken) -> anyhow::Result<u8>;
+
     /// The names of the plugins that are built in, for checking the setting `plugins`.
     fn plugins(&self) -> Vec<String>;
 
@@ -84,6 +90,17 @@ pub enum Declarative {
     Import(PathBuf),
     /// Export the database into the file, which must not be there.
     Export(PathBuf),
+}
+
+/// What `silverback admin token` is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminToken {
+    /// Make one of that name and print it.
+    Create(String, TokenRole),
+    /// Print the names of all.
+    List,
+    /// Make the one of that name worthless.
+    Revoke(String),
 }
 
 /// What `silverback migrations` is to do.
@@ -156,6 +173,17 @@ fn dispatch(
             declarative::export(&args, terminal, &loader, commands)
         }
         Command::Migrations(args) => migrations::migrations(&args, terminal, &loader, commands),
+        Command::Admin(AdminCommand::Token(command)) => {
+            let (locate, what) = match command {
+                TokenCommand::Create(args) => {
+                    (args.locate, AdminToken::Create(args.name, args.role))
+                }
+                TokenCommand::List(locate) => (locate, AdminToken::List),
+                TokenCommand::Revoke(args) => (args.locate, AdminToken::Revoke(args.name)),
+            };
+            let config = load(&locate.apply(&loader), terminal)?;
+            commands.admin_token(&config, &what)
+        }
     }
 }
 
@@ -260,6 +288,11 @@ mod testing {
             Ok(())
         }
 
+        fn admin_token(&self, _config: &Config, what: &AdminToken) -> anyhow::Result<u8> {
+            self.calls.borrow_mut().push(format!("{what:?}"));
+            Ok(0)
+        }
+
         fn plugins(&self) -> Vec<String> {
             vec!["key-auth".into()]
         }
@@ -320,6 +353,32 @@ mod tests {
         assert_eq!(
             format!("{:?}", code(&["silverback", "--help"])),
             format!("{:?}", ExitCode::SUCCESS)
+        );
+    }
+
+    #[test]
+    fn tokens_are_made_listed_and_revoked() {
+        let fake = testing::Fake::default();
+        for line in [
+            &["admin", "token", "create", "ci", "--role", "read-only"][..],
+            &["admin", "token", "create", "me"],
+            &["admin", "token", "list"],
+            &["admin", "token", "revoke", "ci"],
+        ] {
+            assert_eq!(testing::run(&fake, line, None).code, 0);
+        }
+        let calls = fake.calls.into_inner();
+        assert_eq!(
+            calls,
+            [
+                "Create(\"ci\", ReadOnly)",
+                "Create(\"me\", ReadWrite)",
+                "List",
+                "Revoke(\"ci\")"
+            ]
+        );
+        assert!(
+            parse(["silverback", "admin", "token", "create", "a b"].map(OsString::from)).is_err()
         );
     }
 

@@ -47,6 +47,12 @@ pub(super) fn check(
                 .to_owned(),
         );
     }
+    let open = |l: &Listener| !l.is_loopback() && !l.tls;
+    if config.admin_require_token && config.admin_listeners().iter().any(open) {
+        notices.push(
+            "admin_listen: tokens cross the network in the clear where ssl is not set".to_owned(),
+        );
+    }
     if config.pg_ssl_verify && !config.pg_ssl {
         notices.push("pg_ssl_verify = on has no effect while pg_ssl is off".to_owned());
     }
@@ -87,6 +93,13 @@ impl Report<'_> {
     }
 
     fn role(&mut self) {
+        if self.config.admin_require_token && self.config.database == Database::Off {
+            self.add(
+                "admin_require_token",
+                "admin_require_token: tokens are kept in the database, and there is none when database = off; use ssl and \
+                 admin_ssl_client_ca",
+            );
+        }
         if self.config.role == Role::ControlPlane && self.config.database == Database::Off {
             self.add(
                 "database",
@@ -109,20 +122,46 @@ impl Report<'_> {
 
     fn listeners(&mut self) {
         let config = self.config;
-        if !config.admin_allow_remote {
+        let certificates = !config.admin_ssl_client_ca.is_empty();
+        if !config.admin_allow_remote && !config.admin_require_token {
             for listener in config
                 .admin_listeners()
                 .iter()
-                .filter(|listener| !listener.is_loopback())
+                .filter(|listener| !(listener.is_loopback() || certificates && listener.tls))
             {
                 self.add(
                     "admin_listen",
                     format!(
-                        "admin_listen: other machines could reach {}, and the Admin API has no authentication; \
-                         use a loopback address such as 127.0.0.1:{}, or set admin_allow_remote = on",
+                        "admin_listen: other machines could reach {}, and would need neither a token nor a certificate; \
+                         use a loopback address such as 127.0.0.1:{}, or set admin_require_token = on, or ssl and \
+                         admin_ssl_client_ca, or, to let everybody in, admin_allow_remote = on",
                         listener.addr,
                         listener.addr.port()
                     ),
+                );
+            }
+        }
+        if certificates && !config.admin_listeners().iter().any(|l| l.tls) {
+            self.add(
+                "admin_ssl_client_ca",
+                "admin_ssl_client_ca needs an address in admin_listen with the flag ssl",
+            );
+        }
+        for url in config
+            .admin_gui_url
+            .iter()
+            .map(|url| ("admin_gui_url", url))
+            .chain(
+                config
+                    .admin_gui_api_url
+                    .iter()
+                    .map(|url| ("admin_gui_api_url", url)),
+            )
+        {
+            if !is_web_url(url.1) {
+                self.add(
+                    url.0,
+                    format!("{}: not a URL with http:// or https://", url.0),
                 );
             }
         }
@@ -187,6 +226,11 @@ impl Report<'_> {
     }
 }
 
+fn is_web_url(text: &str) -> bool {
+    let url = text.parse::<http::Uri>().ok();
+    url.is_some_and(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some())
+}
+
 fn given(config: &Config, name: &str) -> bool {
     config.origin().of(name) != &super::Source::Default
 }
@@ -226,6 +270,39 @@ mod tests {
             problems(&[open, ("role", "data_plane")]),
             Vec::<String>::new()
         );
+    }
+
+    #[test]
+    fn a_token_or_a_certificate_is_as_good() {
+        let open = ("admin_listen", "0.0.0.0:2");
+        assert_eq!(
+            problems(&[open, ("admin_require_token", "on")]),
+            Vec::<String>::new()
+        );
+        let ca = ("admin_ssl_client_ca", "/etc/hosts");
+        let refused = problems(&[("admin_listen", "0.0.0.0:2, 127.0.0.1:3 ssl"), ca]);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].contains("0.0.0.0:2"));
+        assert_eq!(
+            problems(&[("admin_listen", "0.0.0.0:2 ssl"), ca]),
+            Vec::<String>::new()
+        );
+        let refused = problems(&[("admin_listen", "127.0.0.1:2"), ca]);
+        assert!(refused[0].contains("with the flag ssl"), "{refused:?}");
+    }
+
+    #[test]
+    fn user_interfaces_have_urls() {
+        for good in [
+            "http://a.test:8002",
+            "https://a.test/manager, http://b.test",
+        ] {
+            assert_eq!(problems(&[("admin_gui_url", good)]), Vec::<String>::new());
+        }
+        for bad in ["a.test", "ftp://a.test", "http://"] {
+            assert_eq!(problems(&[("admin_gui_url", bad)]).len(), 1, "{bad}");
+            assert_eq!(problems(&[("admin_gui_api_url", bad)]).len(), 1, "{bad}");
+        }
     }
 
     #[test]

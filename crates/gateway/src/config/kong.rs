@@ -43,13 +43,11 @@ pub(super) fn unsupported(name: &str) -> Option<Unsupported> {
 pub(super) const NOT_YET: &[&str] = &[
     "admin_error_log",
     "admin_gui_access_log",
-    "admin_gui_api_url",
     "admin_gui_error_log",
     "admin_gui_listen",
     "admin_gui_path",
     "admin_gui_ssl_cert",
     "admin_gui_ssl_cert_key",
-    "admin_gui_url",
     "client_ssl",
     "client_ssl_cert",
     "client_ssl_cert_key",

@@ -179,12 +179,30 @@ settings! {
         /// `so_keepalive=on|off`. Unix domain sockets are not supported yet.
         proxy_listen: Listeners = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384";
 
-        /// Addresses of the Admin API. It has no authentication of its own: whoever reaches it owns
-        /// the gateway. Addresses other than loopback need `admin_allow_remote`.
+        /// Addresses of the Admin API; flags as for `proxy_listen`. Addresses other than loopback need
+        /// `admin_require_token = on`, or `ssl` and `admin_ssl_client_ca`, or `admin_allow_remote = on`.
         admin_listen: Listeners = "127.0.0.1:8001 reuseport backlog=16384";
 
-        /// Allows addresses in `admin_listen` that other machines can reach.
+        /// Lets whoever reaches the Admin API own the gateway: allows addresses in `admin_listen` that other
+        /// machines can reach without a token or a certificate. For containers and networks where something
+        /// else keeps strangers away.
         admin_allow_remote: Bool = "off", { own: true };
+
+        /// Whether the Admin API is for those with a token only (`silverback admin token create`), or a
+        /// certificate of `admin_ssl_client_ca`; from this machine as well.
+        admin_require_token: Bool = "off", { own: true };
+
+        /// Authorities whose certificates let clients of the addresses in `admin_listen` that have `ssl` in.
+        /// With it, nobody gets in there who has neither such a certificate nor a token.
+        admin_ssl_client_ca: PemList = "", { own: true };
+
+        /// URLs of Kong Manager or other user interfaces in browsers. With any, browsers may use the Admin API
+        /// from these only; without, from everywhere.
+        admin_gui_url: List<Text> = "";
+
+        /// The URL under which browsers reach the Admin API, for user interfaces: `GET /` shows it. Empty: the
+        /// host of the user interface and the port of `admin_listen`.
+        admin_gui_api_url: Optional<Text> = "";
 
         /// Addresses of the status API: health and metrics, read-only, without TLS.
         status_listen: Listeners = "127.0.0.1:8007 reuseport backlog=16384";

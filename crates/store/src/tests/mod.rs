@@ -11,6 +11,7 @@ mod outage;
 mod paging;
 mod speed;
 mod tls;
+mod tokens;
 mod ttl;
 mod watching;
 mod writing;

@@ -13,6 +13,8 @@ use crate::{Key, Store};
 pub(crate) struct Node {
     pub(crate) tables: Tables,
     pub(crate) seen: Vec<&'static str>,
+    /// The names of the tokens that let in.
+    pub(crate) tokens: Vec<String>,
     events: mpsc::UnboundedReceiver<Event>,
     _stop: oneshot::Sender<()>,
 }
@@ -26,6 +28,7 @@ impl Node {
         Node {
             tables: Tables::default(),
             seen: Vec::new(),
+            tokens: Vec::new(),
             events,
             _stop: stop,
         }
@@ -38,6 +41,10 @@ impl Node {
             .expect("an event")
             .unwrap();
         self.seen.push(match event {
+            Event::Tokens(all) => {
+                self.tokens = all.into_iter().map(|t| t.name).collect();
+                return Box::pin(self.next()).await;
+            }
             Event::Loaded(t) => {
                 self.tables = t;
                 "loaded"
