@@ -200,7 +200,7 @@ async fn a_transaction_is_one_revision_or_nothing() {
             assert_eq!(revision(&store).await, 0);
         }
     }
-    assert_eq!(store.resolve(&routes, "r").await.unwrap().is_some(), true);
+    assert!(store.resolve(&routes, "r").await.unwrap().is_some());
     let (actor, changes) = of(&store, 1).await;
     assert_eq!((actor.as_deref(), changes.len()), (Some("me"), 3));
     assert_eq!(changes[2].before.as_ref().unwrap()["name"], Value::Null);
