@@ -6,3 +6,4 @@ mod errors;
 mod http;
 mod node;
 mod paging;
+mod vaults;

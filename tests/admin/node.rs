@@ -1,7 +1,10 @@
 //! What the Admin API and the status API tell about the node, and the schemas.
 
+use std::time::Duration;
+
 use serde_json::json;
-use silverback_testkit::gateway::{Gateway, Setup};
+use silverback_testkit::gateway::{Gateway, Setup, eventually};
+use silverback_testkit::upstream::Upstream;
 
 use crate::Outcome;
 
@@ -135,5 +138,73 @@ async fn enabled_plugins_are_listed() -> Outcome {
         .post("/plugins", &json!({"name": "retry"}))
         .expect(400)
         .await?;
+    Ok(())
+}
+
+async fn log_level(gateway: &Gateway) -> anyhow::Result<String> {
+    let answer = gateway.admin().get("/debug/node/log-level").expect(200);
+    let message = answer.await?.json()["message"].clone();
+    let level = message.as_str().unwrap_or_default();
+    Ok(level.trim_start_matches("log level: ").to_owned())
+}
+
+async fn has_level(gateway: &Gateway, wanted: &str) -> Outcome {
+    eventually(wanted, Duration::from_secs(20), || async {
+        Ok((log_level(gateway).await? == wanted).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_log_level_changes_on_one_node_or_on_all_and_goes_back() -> Outcome {
+    let (one, other) = {
+        let one = Gateway::start().await?;
+        let other = one.another().await?;
+        (one, other)
+    };
+    let put = |path: &str| one.admin().call("PUT", path).expect(200);
+    put("/debug/node/log-level/info").await?;
+    assert_eq!(log_level(&one).await?, "info");
+    assert_eq!(log_level(&other).await?, "notice");
+
+    put("/debug/cluster/log-level/debug").await?;
+    assert_eq!(log_level(&one).await?, "debug");
+    has_level(&other, "debug").await?;
+
+    put("/debug/cluster/log-level/warn?timeout=1").await?;
+    has_level(&other, "warn").await?;
+    for node in [&one, &other] {
+        has_level(node, "notice").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_whose_cache_is_deleted_reads_everything_anew() -> Outcome {
+    let upstream = Upstream::start().await?;
+    let gateway = Gateway::start().await?;
+    let service = gateway.service("s", &upstream).paths(["/old"]);
+    service.create().await?;
+    gateway.get("/old").expect(200).await?;
+    // Behind everybody's back: nothing tells the node.
+    let sql = "update routes set paths = '[\"/new\"]'";
+    gateway.database().sql(sql)?;
+    gateway.get("/old").expect(200).await?;
+    gateway.admin().delete("/cache").expect(204).await?;
+    eventually("the new path", Duration::from_secs(20), || async {
+        let answer = gateway.get("/new").send().await?;
+        Ok((answer.status == 200).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_admin_api_tells_metrics_and_background_work() -> Outcome {
+    let gateway = Gateway::start().await?;
+    let admin = gateway.admin();
+    let metrics = admin.get("/metrics").expect(200).await?;
+    assert!(metrics.text().contains("kong_datastore_reachable 1"));
+    let timers = admin.get("/timers").expect(200).await?.json();
+    assert!(timers["stats"]["sys"]["total"].as_u64().unwrap() > 0);
     Ok(())
 }

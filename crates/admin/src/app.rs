@@ -28,7 +28,7 @@ use crate::paging::Args;
 use crate::server::Peer;
 use crate::status::StatusSource;
 use crate::table::{Endpoint, Target};
-use crate::{respond, schemas, tags, texts};
+use crate::{debug, respond, schemas, tags, texts};
 
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 
@@ -162,6 +162,14 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         Target::OpenApi => Ok(respond::ok_bytes(app.openapi.clone())),
         Target::EnabledPlugins => info::enabled_plugins(&call),
         Target::RetryBudgets => info::retry_budgets(&call),
+        Target::Timers => info::timers(&call),
+        Target::Dns => info::dns(&call),
+        Target::Metrics => info::metrics(&call),
+        Target::Cache => info::forget(&call),
+        Target::Cached => info::cached(&call),
+        Target::Clustering => info::clustering(&call),
+        Target::LogLevel => debug::level(&call),
+        Target::SetLogLevel { everywhere } => debug::set_level(&call, everywhere).await,
         Target::EntitySchema => schemas::entity(&call),
         Target::PluginSchema => schemas::plugin(&call),
         Target::PluginConfigSchema => schemas::plugin_config(&call),

@@ -1,9 +1,10 @@
-//! `/`, `/status`, `/endpoints`, `/plugins/enabled`, `/retry-budgets`: about the node
-//! (`kong/api/routes/kong.lua`, `kong/api/routes/health.lua`, `kong/api/routes/plugins.lua`).
+//! `/`, `/status`, `/endpoints`, `/plugins/enabled`, `/timers`, `/cache` and the like: about the node
+//! (`kong/api/routes/kong.lua`, `health.lua`, `plugins.lua`, `cache.lua`, `clustering.lua`, `dns.lua`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use silverback_store::ListQuery;
 use uuid::Uuid;
@@ -13,7 +14,7 @@ use crate::crud::Call;
 use crate::errors::{Answer, ApiError};
 use crate::model::PLUGINS;
 use crate::paging::{Args, number};
-use crate::respond;
+use crate::{respond, texts};
 
 /// The version of Kong whose API this is; clients decide by it what they may ask.
 pub const KONG_VERSION: &str = "3.9.1";
@@ -114,6 +115,63 @@ pub(crate) fn retry_budgets(call: &Call<'_>) -> Answer {
     Ok(respond::ok(
         &json!({ "data": call.app.status.retry_budgets(), "next": null }),
     ))
+}
+
+/// `GET /timers`. The tasks are those of the node's background work; they have no names.
+pub(crate) fn timers(call: &Call<'_>) -> Answer {
+    let app = call.app;
+    let t = app.status.timers();
+    Ok(respond::ok(&json!({
+        "worker": { "id": 0, "count": app.status.workers().len() },
+        "stats": {
+            "flamegraph": { "running": "", "elapsed_time": "", "pending": "" },
+            "sys": { "total": t.running + t.pending, "running": t.running, "pending": t.pending },
+            "timers": {},
+        },
+    })))
+}
+
+/// `GET /status/dns`
+pub(crate) fn dns(call: &Call<'_>) -> Answer {
+    let app = call.app;
+    let stats = app
+        .status
+        .dns()
+        .ok_or_else(|| ApiError::message(StatusCode::NOT_IMPLEMENTED, texts::NO_DNS))?;
+    Ok(respond::ok(&json!({
+        "worker": { "id": 0, "count": app.status.workers().len() },
+        "stats": stats,
+    })))
+}
+
+/// `GET /metrics`
+pub(crate) fn metrics(call: &Call<'_>) -> Answer {
+    let text = call.app.status.metrics().ok_or_else(ApiError::not_found)?;
+    Ok(respond::text(StatusCode::OK, text))
+}
+
+/// `DELETE /cache`. What Kong caches a node here has in full; thrown away, it is read anew.
+pub(crate) fn forget(call: &Call<'_>) -> Answer {
+    call.app.status.read_anew();
+    Ok(respond::empty(StatusCode::NO_CONTENT))
+}
+
+/// `/cache/{key}`: nothing is kept under keys, so that there is nothing to find and nothing to forget.
+pub(crate) fn cached(call: &Call<'_>) -> Answer {
+    match *call.method {
+        Method::DELETE => Ok(respond::empty(StatusCode::NO_CONTENT)),
+        _ => Err(ApiError::not_found()),
+    }
+}
+
+/// `/clustering/...`: data planes read the database themselves and do not connect to control planes, which know none of them.
+pub(crate) fn clustering(call: &Call<'_>) -> Answer {
+    let control_plane = call.app.node.configuration["role"] == "control_plane";
+    Err(ApiError::bad(if control_plane {
+        texts::DATA_PLANES_UNKNOWN
+    } else {
+        texts::NOT_A_CONTROL_PLANE
+    }))
 }
 
 /// The names of plugins that some row configures.

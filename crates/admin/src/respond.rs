@@ -14,6 +14,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 pub(crate) const DRY_RUN: HeaderName = HeaderName::from_static("silverback-dry-run");
 /// The revision of what was written.
 pub(crate) const REVISION: HeaderName = HeaderName::from_static("silverback-revision");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=UTF-8");
 
 /// A JSON body.
@@ -67,6 +68,11 @@ pub(crate) fn ok_bytes(bytes: Bytes) -> Response {
 /// A page for people.
 pub(crate) fn html(status: StatusCode, text: &'static str) -> Response {
     with(status, HTML, Body::from(text))
+}
+
+/// Text for machines.
+pub(crate) fn text(status: StatusCode, text: String) -> Response {
+    with(status, TEXT, Body::from(text))
 }
 
 /// No body.

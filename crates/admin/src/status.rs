@@ -1,6 +1,7 @@
 //! What the API tells about the node and only the node knows: [`StatusSource`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -33,12 +34,12 @@ pub struct Worker {
     pub memory: u64,
 }
 
-/// Work that is done at a later time.
+/// Work beside requests; what Kong does in timers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timers {
-    /// Being done.
+    /// Begun: being done, or waiting for its time or for something to happen.
     pub running: u64,
-    /// Waiting for its time.
+    /// Waiting for a thread.
     pub pending: u64,
 }
 
@@ -128,7 +129,7 @@ pub trait StatusSource: Send + Sync + 'static {
         }]
     }
 
-    /// For `timers` of `GET /`.
+    /// For `timers` of `GET /` and for `GET /timers`.
     fn timers(&self) -> Timers {
         Timers::default()
     }
@@ -149,6 +150,32 @@ pub trait StatusSource: Send + Sync + 'static {
             report.upstream_name
         ))
     }
+
+    /// For `GET /debug/node/log-level`: the level of the error log, in Kong's words; `None` when the log is not the node's own.
+    fn log_level(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// For `PUT /debug/node/log-level/{level}`: changes the level of the error log, and back to the configured one after a time.
+    ///
+    /// # Errors
+    /// Why it stays, for the client.
+    fn set_log_level(&self, _level: &str, _timeout: Duration) -> Result<(), String> {
+        Err("the log is not the node's own".into())
+    }
+
+    /// For `GET /metrics`: Prometheus' text format; `None` when there are none.
+    fn metrics(&self) -> Option<String> {
+        None
+    }
+
+    /// For `GET /status/dns`: counters of name resolution, as a JSON object; `None` when there are none.
+    fn dns(&self) -> Option<Value> {
+        None
+    }
+
+    /// For `DELETE /cache`: the node forgets what it knows of the configuration and reads it anew, when it can.
+    fn read_anew(&self) {}
 
     /// For `GET /retry-budgets`: the gauges of each budget, as JSON objects.
     fn retry_budgets(&self) -> Vec<Value> {

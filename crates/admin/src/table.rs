@@ -13,6 +13,13 @@ const REPORT: &str = "OPTIONS, POST, PUT";
 /// Methods of what is asked with a body.
 const ASK: &str = "OPTIONS, POST";
 
+/// Methods of what can only be set.
+const SET: &str = "OPTIONS, PUT";
+/// Methods of what can only be thrown away.
+const FORGET: &str = "DELETE, OPTIONS";
+/// Methods of what can be seen and thrown away.
+const LOOK_OR_FORGET: &str = "DELETE, GET, HEAD, OPTIONS";
+
 /// What a path stands for. Names are those of entities; `field` is the reference from the lower to the upper row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(
@@ -94,6 +101,22 @@ pub(crate) enum Target {
     Revision,
     /// `/revisions/{revision}/rollback`
     Rollback,
+    /// `/timers`
+    Timers,
+    /// `/status/dns`
+    Dns,
+    /// `/metrics`
+    Metrics,
+    /// `/cache`
+    Cache,
+    /// `/cache/{key}`
+    Cached,
+    /// `/clustering/data-planes`, `/clustering/status`
+    Clustering,
+    /// `/debug/node/log-level`
+    LogLevel,
+    /// `/debug/node/log-level/{log_level}`; everywhere: `/debug/cluster/log-level/{log_level}`
+    SetLogLevel { everywhere: bool },
 }
 
 /// One endpoint.
@@ -147,6 +170,24 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
             "/revisions/{revision}/rollback".into(),
             ASK,
             Target::Rollback,
+        ),
+        read("/timers", Target::Timers),
+        read("/status/dns", Target::Dns),
+        read("/metrics", Target::Metrics),
+        at("/cache".into(), FORGET, Target::Cache),
+        at("/cache/{key}".into(), LOOK_OR_FORGET, Target::Cached),
+        read("/clustering/data-planes", Target::Clustering),
+        read("/clustering/status", Target::Clustering),
+        read("/debug/node/log-level", Target::LogLevel),
+        at(
+            "/debug/node/log-level/{log_level}".into(),
+            SET,
+            Target::SetLogLevel { everywhere: false },
+        ),
+        at(
+            "/debug/cluster/log-level/{log_level}".into(),
+            SET,
+            Target::SetLogLevel { everywhere: true },
         ),
     ];
     all.extend(special(model));
@@ -310,6 +351,8 @@ mod tests {
                 "/batch",
                 "/ca_certificates",
                 "/ca_certificates/{ca_certificates}",
+                "/cache",
+                "/cache/{key}",
                 "/certificates",
                 "/certificates/{certificates}",
                 "/certificates/{certificates}/services",
@@ -318,6 +361,8 @@ mod tests {
                 "/certificates/{certificates}/snis/{snis}",
                 "/certificates/{certificates}/upstreams",
                 "/certificates/{certificates}/upstreams/{upstreams}",
+                "/clustering/data-planes",
+                "/clustering/status",
                 "/config",
                 "/consumers",
                 "/consumers/{consumers}",
@@ -325,6 +370,9 @@ mod tests {
                 "/consumers/{consumers}/key-auth/{keyauth_credentials}",
                 "/consumers/{consumers}/plugins",
                 "/consumers/{consumers}/plugins/{plugins}",
+                "/debug/cluster/log-level/{log_level}",
+                "/debug/node/log-level",
+                "/debug/node/log-level/{log_level}",
                 "/endpoints",
                 "/filter-chains",
                 "/filter-chains/{filter_chains}",
@@ -340,6 +388,7 @@ mod tests {
                 "/keys",
                 "/keys/{keys}",
                 "/keys/{keys}/set",
+                "/metrics",
                 "/openapi.json",
                 "/plugins",
                 "/plugins/enabled",
@@ -382,11 +431,13 @@ mod tests {
                 "/snis/{snis}",
                 "/snis/{snis}/certificate",
                 "/status",
+                "/status/dns",
                 "/tags",
                 "/tags/{tags}",
                 "/targets",
                 "/targets/{targets}",
                 "/targets/{targets}/upstream",
+                "/timers",
                 "/upstreams",
                 "/upstreams/{upstreams}",
                 "/upstreams/{upstreams}/client_certificate",

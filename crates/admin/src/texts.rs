@@ -17,9 +17,14 @@ pub(crate) const HAS_DATABASE: &str =
 pub(crate) const NO_CONFIG: &str = "expected a declarative configuration";
 pub(crate) const CONFIG_BUSY: &str = "Currently loading previous configuration";
 pub(crate) const UNAUTHORIZED: &str = "Unauthorized";
+pub(crate) const NOT_A_CONTROL_PLANE: &str = "this endpoint is only available when Kong is configured to run as Control Plane for the cluster";
+pub(crate) const NO_DNS: &str = "not implemented with the legacy DNS client";
+pub(crate) const LEVEL_WITHOUT_DATABASE: &str = "cannot change log level when not using a database";
 pub(crate) const NO_SNI: &str = "SNI not found";
 
-// Kong has no words for these: it answers 500, or nginx answers.
+// Kong has no words for these: it answers 500, or nginx answers, or it is otherwise there.
+pub(crate) const DATA_PLANES_UNKNOWN: &str =
+    "data planes read the database themselves; control planes do not know of them";
 pub(crate) const NOT_AN_OBJECT: &str = "Cannot parse JSON body: it must be an object";
 pub(crate) const BAD_FORM: &str = "Cannot parse form body: it must be UTF-8 text";
 pub(crate) const BAD_MULTIPART: &str = "Cannot parse multipart body";

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use silverback_schema::EntityDef;
 use uuid::Uuid;
 
-use crate::{Consumer, PluginRow, Route, Service};
+use crate::{Certificate, Consumer, PluginRow, Route, Service, Vault};
 
 /// All rows that a node serves from.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -25,6 +25,12 @@ pub struct Tables {
     pub consumers: HashMap<Uuid, Arc<Consumer>>,
     /// By primary key.
     pub plugins: HashMap<Uuid, Arc<PluginRow>>,
+    /// By primary key.
+    #[serde(default)]
+    pub certificates: HashMap<Uuid, Arc<Certificate>>,
+    /// By primary key.
+    #[serde(default)]
+    pub vaults: HashMap<Uuid, Arc<Vault>>,
     /// Rows of plugins' entities that are looked up while serving, by entity and primary key.
     pub credentials: BTreeMap<String, HashMap<Uuid, Arc<CredentialRow>>>,
 }
@@ -88,6 +94,10 @@ pub enum Row {
     Consumer(Consumer),
     /// `plugins`
     Plugin(PluginRow),
+    /// `certificates`
+    Certificate(Certificate),
+    /// `vaults`
+    Vault(Vault),
     /// An entity with a lookup field.
     Credential(CredentialRow),
 }
@@ -112,6 +122,8 @@ impl Tables {
             Some(Row::Route(r)) => drop(self.routes.insert(id, Arc::new(r))),
             Some(Row::Consumer(r)) => drop(self.consumers.insert(id, Arc::new(r))),
             Some(Row::Plugin(r)) => drop(self.plugins.insert(id, Arc::new(r))),
+            Some(Row::Certificate(r)) => drop(self.certificates.insert(id, Arc::new(r))),
+            Some(Row::Vault(r)) => drop(self.vaults.insert(id, Arc::new(r))),
             Some(Row::Credential(r)) => {
                 drop(
                     self.credentials
@@ -125,6 +137,8 @@ impl Tables {
                 "routes" => drop(self.routes.remove(&id)),
                 "consumers" => drop(self.consumers.remove(&id)),
                 "plugins" => drop(self.plugins.remove(&id)),
+                "certificates" => drop(self.certificates.remove(&id)),
+                "vaults" => drop(self.vaults.remove(&id)),
                 other => {
                     if let Some(rows) = self.credentials.get_mut(other) {
                         rows.remove(&id);

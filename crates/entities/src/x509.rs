@@ -11,6 +11,7 @@ use openssl::hash::MessageDigest;
 use openssl::pkey::{HasPublic, PKey, PKeyRef, Private, Public};
 use openssl::x509::X509;
 use serde_json::Value;
+use silverback_schema::reference::is_reference;
 
 pub(crate) use jwk::is_jwk;
 
@@ -74,7 +75,6 @@ pub(crate) fn not_an_authority(text: &str) -> Option<&'static str> {
 /// The keys of a pair in PEM: each can be read, and they belong together.
 pub(crate) fn valid_pair(v: &Value) -> Result<(), String> {
     let part = |name: &str| v.get(name).and_then(Value::as_str);
-    let is_reference = |s: &str| s.starts_with("{vault://") && s.ends_with('}');
     let (public, private) = (part("public_key"), part("private_key"));
     if [public, private].into_iter().flatten().any(is_reference) {
         return Ok(());

@@ -67,10 +67,10 @@ impl Gateway {
 impl Commands for Gateway {
     fn run(&self, config: Config, ready: Ready) -> anyhow::Result<()> {
         let log = init_logging(&config)?;
-        let node = Node::start(&config, self.selected(&config)?)?;
+        let node = Node::start(&config, self.selected(&config)?, log.clone())?;
         ready.notify();
         tracing::info!(version = VERSION, "ready");
-        let stop = node.until_signalled(|access_log| reload(&config, &log, access_log));
+        let stop = node.until_signalled(|access_log| reload(&config, &node, &log, access_log));
         let grace = match stop {
             Stop::Gracefully => config.graceful_stop_timeout,
             Stop::Now => Duration::ZERO,
@@ -143,7 +143,12 @@ fn init_logging(config: &Config) -> anyhow::Result<LogHandle> {
 }
 
 /// SIGHUP: reopens the logs and takes what can change while running.
-fn reload(running: &Config, log: &LogHandle, access_log: &silverback_telemetry::AccessLog) {
+fn reload(
+    running: &Config,
+    node: &Node,
+    log: &LogHandle,
+    access_log: &silverback_telemetry::AccessLog,
+) {
     access_log.reopen();
     if let Err(e) = log.reopen() {
         tracing::error!("the error log cannot be reopened: {e}");
@@ -166,7 +171,7 @@ fn reload(running: &Config, log: &LogHandle, access_log: &silverback_telemetry::
         .as_str()
         .parse()
         .context("log_level");
-    if let Err(e) = level.and_then(|level| Ok(log.set_level(level)?)) {
+    if let Err(e) = level.and_then(|level| Ok(node.configure_log_level(level)?)) {
         tracing::error!("the log level stays: {e:#}");
     }
     tracing::info!("reloaded");

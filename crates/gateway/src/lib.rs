@@ -16,6 +16,7 @@ mod data_plane;
 mod declarative;
 mod gateway;
 mod identity;
+mod log_level;
 pub mod node;
 mod pg;
 mod status;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use silverback_admin::{AdminBuilder, Certificate, Listen, NodeInfo, Tokens};
+use silverback_admin::{AdminBuilder, Certificate, ClusterLogLevel, Listen, NodeInfo, Tokens};
 use silverback_balancer::{DnsConfig, Resolver};
 use silverback_entities::{CORE, Route};
 use silverback_plugin::PluginDef;
@@ -14,10 +14,12 @@ use silverback_plugin::schema::EntityDef;
 use silverback_retry::{Ceiling, LiveNodes, Settings};
 use silverback_router::{Entry, Flavor, Router};
 use silverback_runtime::{
-    Builder, Engine, EngineConfig, EngineStatus, NodeServices, Pools, Registries, Update,
+    Builder, Engine, EngineConfig, EngineStatus, Environment, NodeServices, Pools, Registries,
+    Update,
 };
 use silverback_store::Store;
 use silverback_store::watch::{Event, Watcher};
+use silverback_telemetry::logging::{LogHandle, LogLevel, LoggingError};
 use silverback_telemetry::{AccessLog, LogFormat, LogTarget};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,7 +29,8 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Database, Role, RouterFlavor};
 use crate::counters::Counters;
 use crate::data_plane::DataPlane;
-use crate::status::NodeStatus;
+use crate::log_level::LevelControl;
+use crate::status::{NodeStatus, Parts};
 use crate::{VERSION, declarative, identity, pg};
 
 /// How a node is to stop.
@@ -48,14 +51,15 @@ pub struct Node {
     stopping: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     access_log: Arc<AccessLog>,
+    level: LevelControl,
 }
 
 impl Node {
-    /// Starts a node and answers when it serves: listeners bound, a configuration loaded.
+    /// Starts a node and answers when it serves: listeners bound, a configuration loaded. `log` is its error log, set up by the caller.
     ///
     /// # Errors
     /// When a listener cannot be bound, the database needs migrations, or there is neither Postgres nor a snapshot file.
-    pub fn start(config: &Config, plugins: Vec<PluginDef>) -> anyhow::Result<Node> {
+    pub fn start(config: &Config, plugins: Vec<PluginDef>, log: LogHandle) -> anyhow::Result<Node> {
         let background = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("background")
@@ -103,6 +107,7 @@ impl Node {
                 budgets: budgets.clone(),
                 metrics: metrics.clone(),
                 flavor: flavor(config),
+                environment: Environment::of_process(),
                 tls_verify: false,
             };
             let file = (config.role != Role::ControlPlane && store.has_database())
@@ -123,25 +128,32 @@ impl Node {
 
         let (stopping, stopped) = watch::channel(false);
         let tokens = Tokens::default();
-        let mut tasks = vec![background.spawn(follow(
-            Watcher::new(&store, config.db_update_frequency),
-            engine.updates(),
-            datastore.clone(),
-            tokens.clone(),
-            stopped.clone(),
-        ))];
+        let watcher = Watcher::new(&store, config.db_update_frequency);
+        let anew = watcher.anew();
+        let level = LevelControl::new(log, background.handle().clone());
+        let listener = Listener {
+            node_id,
+            updates: engine.updates(),
+            datastore: datastore.clone(),
+            tokens: tokens.clone(),
+            level: level.clone(),
+        };
+        let mut tasks = vec![background.spawn(follow(watcher, listener, stopped.clone()))];
         if reachable {
             background.block_on(first_load(&engine.status()))?;
         }
 
         let access_log = Arc::new(open_access_log(config)?);
         metrics.watch_log("proxy", access_log.stats());
-        let status = Arc::new(NodeStatus::new(
+        let status = Arc::new(NodeStatus::new(Parts {
             metrics,
-            engine.status(),
+            engine: engine.status(),
             budgets,
-            datastore.reachable,
-        ));
+            reachable: datastore.reachable,
+            level: level.clone(),
+            background: background.handle().clone(),
+            anew,
+        }));
         let admin = if config.admin_listeners().is_empty() {
             Vec::new()
         } else {
@@ -212,6 +224,7 @@ impl Node {
             stopping,
             tasks,
             access_log,
+            level,
         })
     }
 
@@ -259,6 +272,14 @@ impl Node {
                 }
             }
         })
+    }
+
+    /// Another configured level of the error log, in force at once.
+    ///
+    /// # Errors
+    /// When the log is gone.
+    pub fn configure_log_level(&self, level: LogLevel) -> Result<(), LoggingError> {
+        self.level.configure(level)
     }
 
     /// Stops: no new connections, requests in flight have until `grace` is over.
@@ -317,19 +338,44 @@ impl Datastore {
     }
 }
 
-/// Hands what the store sees to the engine.
-async fn follow(
-    watcher: Watcher,
+/// Who hears what the store sees.
+struct Listener {
+    node_id: uuid::Uuid,
     updates: std::sync::mpsc::Sender<Update>,
     datastore: Datastore,
     tokens: Tokens,
-    stopped: watch::Receiver<bool>,
-) {
+    level: LevelControl,
+}
+
+impl Listener {
+    /// Something that a node told all nodes.
+    fn hear(&self, topic: &str, text: &str) {
+        // The node that was asked did it before it told.
+        let Some(told) =
+            ClusterLogLevel::heard(topic, text).filter(|told| told.node != self.node_id)
+        else {
+            return;
+        };
+        let time = Duration::from_secs(told.timeout);
+        let set = |level: LogLevel| self.level.set_for(level, time);
+        if let Err(e) = told.level.parse().and_then(set) {
+            tracing::error!("the log level stays: {e}");
+        }
+    }
+}
+
+/// Hands what the store sees to the engine, and what nodes tell each other to those it concerns.
+async fn follow(watcher: Watcher, listener: Listener, stopped: watch::Receiver<bool>) {
     let sink = |event| {
+        let (updates, datastore) = (&listener.updates, &listener.datastore);
         let update = match event {
             Event::Loaded(tables) => Update::Loaded(tables),
             Event::Changed { revision, changes } => Update::Changed { revision, changes },
-            Event::Tokens(all) => return tokens.replace(all),
+            Event::Tokens(all) => return listener.tokens.replace(all),
+            Event::Announced { topic, text } => {
+                listener.hear(&topic, &text);
+                return;
+            }
             Event::Lost(why) => {
                 datastore.answers(false);
                 tracing::error!(

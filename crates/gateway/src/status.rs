@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use silverback_admin::{Connections, StatusSource};
+use silverback_admin::{Connections, StatusSource, Timers};
 use silverback_retry::{Gauges, Settings};
 use silverback_runtime::EngineStatus;
+use silverback_store::watch::Anew;
+use silverback_telemetry::logging::LoggingError;
 use silverback_telemetry::{Family, Registry};
+use tokio::runtime::Handle;
+
+use crate::log_level::LevelControl;
 
 /// The node as the status pages see it.
 pub(crate) struct NodeStatus {
@@ -15,21 +21,40 @@ pub(crate) struct NodeStatus {
     engine: EngineStatus,
     budgets: Option<Arc<silverback_retry::Registry>>,
     reachable: Arc<AtomicBool>,
+    level: LevelControl,
+    background: Handle,
+    anew: Anew,
+}
+
+/// What [`NodeStatus`] speaks for.
+pub(crate) struct Parts {
+    /// The node's counters.
+    pub(crate) metrics: Arc<Registry>,
+    /// What is being served.
+    pub(crate) engine: EngineStatus,
+    /// The retry budgets, where there are any.
+    pub(crate) budgets: Option<(Arc<silverback_retry::Registry>, Settings)>,
+    /// Whether Postgres answers.
+    pub(crate) reachable: Arc<AtomicBool>,
+    /// The error log's level.
+    pub(crate) level: LevelControl,
+    /// Where background work is done.
+    pub(crate) background: Handle,
+    /// Makes the node read its configuration anew.
+    pub(crate) anew: Anew,
 }
 
 impl NodeStatus {
-    /// Over the node's parts; `reachable` says whether Postgres answers.
-    pub(crate) fn new(
-        metrics: Arc<Registry>,
-        engine: EngineStatus,
-        budgets: Option<(Arc<silverback_retry::Registry>, Settings)>,
-        reachable: Arc<AtomicBool>,
-    ) -> Self {
+    /// Over the node's parts.
+    pub(crate) fn new(parts: Parts) -> Self {
         NodeStatus {
-            metrics,
-            engine,
-            budgets: budgets.map(|b| b.0),
-            reachable,
+            metrics: parts.metrics,
+            engine: parts.engine,
+            budgets: parts.budgets.map(|b| b.0),
+            reachable: parts.reachable,
+            level: parts.level,
+            background: parts.background,
+            anew: parts.anew,
         }
     }
 
@@ -100,6 +125,35 @@ impl StatusSource for NodeStatus {
             writing: n.in_flight,
             total_requests: n.requests,
         }
+    }
+
+    fn timers(&self) -> Timers {
+        let runtime = self.background.metrics();
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let pending = count(runtime.global_queue_depth());
+        Timers {
+            running: count(runtime.num_alive_tasks()).saturating_sub(pending),
+            pending,
+        }
+    }
+
+    fn log_level(&self) -> Option<&'static str> {
+        Some(self.level.level().as_str())
+    }
+
+    fn set_log_level(&self, level: &str, timeout: Duration) -> Result<(), String> {
+        let level = level.parse().map_err(|e: LoggingError| e.to_string())?;
+        self.level
+            .set_for(level, timeout)
+            .map_err(|e| e.to_string())
+    }
+
+    fn metrics(&self) -> Option<String> {
+        Some(self.exposition())
+    }
+
+    fn read_anew(&self) {
+        self.anew.ask();
     }
 
     fn retry_budgets(&self) -> Vec<Value> {

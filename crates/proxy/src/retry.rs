@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderMap, HeaderValue, header};
 use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora_core::utils::tls::CertKey;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 use silverback_plugin::context::Failure as Seen;
@@ -93,6 +94,9 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     #[allow(clippy::disallowed_methods)]
     let mut peer = Box::new(HttpPeer::new(target, service.tls, sni));
     peer.group_key = service.group_key;
+    if let Some(c) = service.client_certificate.as_ref().filter(|_| service.tls) {
+        peer.client_cert_key = Some(c.form(|chain, key| CertKey::new(chain.to_vec(), key.clone())));
+    }
     let cap = |t: Duration| Some(limit.map_or(t, |l| l.min(t)));
     let o = &mut peer.options;
     o.connection_timeout = cap(service.connect_timeout);

@@ -11,6 +11,7 @@ use crate::directory::DirectoryIndex;
 use crate::registry::Registries;
 use crate::snapshot::Snapshot;
 
+mod certificates;
 mod chains;
 mod credentials;
 mod routes;
@@ -50,6 +51,7 @@ pub struct Builder {
 struct Dirty {
     everything: bool,
     services: HashSet<Uuid>,
+    certificates: bool,
     plugins: bool,
 }
 
@@ -132,6 +134,12 @@ impl Builder {
                 "services" => _ = self.dirty.services.insert(change.id),
                 "routes" => self.routes.touch([change.id]),
                 "plugins" => self.dirty.plugins = true,
+                "certificates" => self.dirty.certificates = true,
+                // Certificates and plugins' configurations may refer to it.
+                "vaults" => {
+                    self.dirty.certificates = true;
+                    self.dirty.plugins = true;
+                }
                 _ => {}
             }
             let (entity, id) = (change.entity.clone(), change.id);
@@ -189,7 +197,12 @@ impl Builder {
     /// After a few changes the router of the last whole build is amended, which costs a request a second look;
     /// [`Builder::settle`] builds it anew.
     pub fn build(&mut self) -> Arc<Snapshot> {
-        let dirty = std::mem::take(&mut self.dirty);
+        let mut dirty = std::mem::take(&mut self.dirty);
+        if dirty.certificates {
+            let services = self.tables.services.values();
+            let showing = services.filter(|s| s.client_certificate.is_some());
+            dirty.services.extend(showing.map(|s| s.id));
+        }
         if dirty.everything {
             self.services.update(&self.tables, &mut self.registries);
         }
@@ -248,6 +261,7 @@ impl Builder {
         self.routes
             .problems()
             .iter()
+            .chain(self.services.problems())
             .chain(self.chains.problems())
             .cloned()
             .collect()

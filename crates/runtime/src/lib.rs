@@ -10,10 +10,12 @@ pub mod engine;
 pub mod file;
 pub mod registry;
 pub mod snapshot;
+pub mod vault;
 
 pub use builder::{Builder, Problem, build};
 pub use chain::{Chain, Instance, Outcome, Picks, Step};
 pub use directory::DirectoryIndex;
 pub use engine::{Engine, EngineConfig, EngineStatus, Update};
 pub use registry::{NodeServices, Pools, Registries};
-pub use snapshot::{Current, RouteRuntime, ServiceRuntime, Snapshot};
+pub use snapshot::{ClientCertificate, Current, RouteRuntime, ServiceRuntime, Snapshot};
+pub use vault::Environment;

@@ -11,6 +11,8 @@ use silverback_router::Flavor;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use crate::vault::Environment;
+
 /// Everything but the tables that a snapshot is made from.
 pub struct Registries {
     /// The plugins this node knows, by descending priority.
@@ -25,6 +27,8 @@ pub struct Registries {
     pub metrics: Arc<silverback_telemetry::Registry>,
     /// Which of Kong's routers is followed.
     pub flavor: Flavor,
+    /// Where the secrets are that configurations refer to.
+    pub environment: Environment,
     /// Whether upstream certificates are verified where a service does not say.
     pub tls_verify: bool,
 }

@@ -1,11 +1,14 @@
 //! What a node serves from: the configuration, compiled.
 
+use std::any::Any;
 use std::ops::Index;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
 use serde_json::{Map, Value};
 use silverback_balancer::Pool;
 use silverback_entities::{Protocol, Route, Service};
@@ -170,6 +173,8 @@ pub struct ServiceRuntime {
     pub tls_verify: bool,
     /// Tells connections apart that must not be shared though the address is the same (authorities, client certificate).
     pub group_key: u64,
+    /// Shown to the upstream that asks for one.
+    pub client_certificate: Option<ClientCertificate>,
     /// Waiting for a connection.
     pub connect_timeout: Duration,
     /// Between two writes.
@@ -182,6 +187,36 @@ pub struct ServiceRuntime {
     pub budgets: Budgets,
     /// Where its retries are counted.
     pub metrics: Arc<ServiceMetrics>,
+}
+
+/// A certificate with its chain, and its key.
+pub struct ClientCertificate {
+    chain: Vec<X509>,
+    key: PKey<Private>,
+    form: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl ClientCertificate {
+    /// The certificate first, then those between it and the root.
+    pub fn new(chain: Vec<X509>, key: PKey<Private>) -> Self {
+        ClientCertificate {
+            chain,
+            key,
+            form: OnceLock::new(),
+        }
+    }
+
+    /// The form in which whoever shows it needs it; made once. There is one that shows it, so that forms of two types are not kept.
+    pub fn form<T: Any + Send + Sync>(
+        &self,
+        make: impl Fn(&[X509], &PKey<Private>) -> T,
+    ) -> Arc<T> {
+        let kept = self
+            .form
+            .get_or_init(|| Arc::new(make(&self.chain, &self.key)));
+        let kept = kept.clone().downcast();
+        kept.unwrap_or_else(|_| Arc::new(make(&self.chain, &self.key)))
+    }
 }
 
 impl ServiceRuntime {

@@ -11,6 +11,7 @@ pub mod form;
 pub mod lua_pattern;
 pub mod output;
 pub mod plugin_def;
+pub mod reference;
 pub mod render;
 pub mod typedefs;
 pub mod validate;

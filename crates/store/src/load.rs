@@ -70,6 +70,8 @@ enum Served {
     Route,
     Consumer,
     Plugin,
+    Certificate,
+    Vault,
     /// Looked up while serving.
     Credential,
 }
@@ -80,6 +82,8 @@ fn served(table: &Table) -> Option<Served> {
         "routes" => Some(Served::Route),
         "consumers" => Some(Served::Consumer),
         "plugins" => Some(Served::Plugin),
+        "certificates" => Some(Served::Certificate),
+        "vaults" => Some(Served::Vault),
         _ if table.def.lookup.is_some() && table.column("consumer").is_some() => {
             Some(Served::Credential)
         }
@@ -131,6 +135,8 @@ fn read(table: &Table, served: Served, row: &PgRow) -> Result<(Uuid, entities::R
         Served::Route => entities::Row::Route(typed(table, row)?),
         Served::Consumer => entities::Row::Consumer(typed(table, row)?),
         Served::Plugin => entities::Row::Plugin(typed(table, row)?),
+        Served::Certificate => entities::Row::Certificate(typed(table, row)?),
+        Served::Vault => entities::Row::Vault(typed(table, row)?),
         Served::Credential => entities::Row::Credential(credential(table, id, row)?),
     };
     Ok((id, row))
@@ -158,6 +164,8 @@ pub(crate) fn from_json(
         Served::Route => entities::Row::Route(typed(table, row)?),
         Served::Consumer => entities::Row::Consumer(typed(table, row)?),
         Served::Plugin => entities::Row::Plugin(typed(table, row)?),
+        Served::Certificate => entities::Row::Certificate(typed(table, row)?),
+        Served::Vault => entities::Row::Vault(typed(table, row)?),
         Served::Credential => {
             let row = CredentialRow::from_row(&table.def, row.clone(), expires_at);
             entities::Row::Credential(row.ok_or_else(|| {
@@ -225,6 +233,8 @@ pub(crate) async fn all(
             Served::Route => out.routes = part.routes,
             Served::Consumer => out.consumers = part.consumers,
             Served::Plugin => out.plugins = part.plugins,
+            Served::Certificate => out.certificates = part.certificates,
+            Served::Vault => out.vaults = part.vaults,
             Served::Credential => out.credentials.extend(part.credentials),
         }
     }
@@ -252,6 +262,10 @@ async fn part(
             Ok((id, entities::Row::Route(r))) => drop(out.routes.insert(id, Arc::new(r))),
             Ok((id, entities::Row::Consumer(r))) => drop(out.consumers.insert(id, Arc::new(r))),
             Ok((id, entities::Row::Plugin(r))) => drop(out.plugins.insert(id, Arc::new(r))),
+            Ok((id, entities::Row::Certificate(r))) => {
+                drop(out.certificates.insert(id, Arc::new(r)));
+            }
+            Ok((id, entities::Row::Vault(r))) => drop(out.vaults.insert(id, Arc::new(r))),
             Err(e) => tracing::error!("left out: {e}"),
         }
     }

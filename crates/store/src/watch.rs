@@ -6,15 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use silverback_entities::{Change, Tables};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, Error, Row, Statement};
 use uuid::Uuid;
 
+use crate::cell::Cell;
 use crate::load::{self, BEGIN, HEAD};
 use crate::pool::{in_order, plain};
 use crate::sql::CHANNEL;
@@ -36,6 +38,16 @@ const KEPT_CHANGES: i64 = MANY as i64;
 /// The lock of whoever keeps house: any number no one else uses.
 const HOUSE_LOCK: i64 = 0x5B_4855_5345;
 
+/// Between topic and text of an announcement. Other notifications are revisions, which are numbers.
+const SAYS: &str = "\n";
+/// Most announcements that wait to be handed on.
+const MANY_ANNOUNCED: usize = 64;
+/// Postgres takes no longer notifications.
+const LONGEST: usize = 7999;
+
+/// Topics and texts as they arrive.
+type Announced = mpsc::Receiver<(String, String)>;
+
 /// What a watcher sees.
 #[derive(Debug)]
 pub enum Event {
@@ -50,6 +62,13 @@ pub enum Event {
     },
     /// The tokens that let into the Admin API: first of all, and whenever one was created or revoked.
     Tokens(Vec<AdminToken>),
+    /// A node told all nodes something ([`Store::announce`]); the sender hears it too.
+    Announced {
+        /// What it is about.
+        topic: String,
+        /// What was said.
+        text: String,
+    },
     /// Postgres is away, for this reason. Said once, until it is back.
     Lost(String),
     /// Postgres answers again.
@@ -61,6 +80,18 @@ pub enum Event {
 pub struct Watcher {
     store: Store,
     poll: Duration,
+    anew: Arc<Notify>,
+}
+
+/// Makes a running watcher read everything anew.
+#[derive(Clone, Debug)]
+pub struct Anew(Arc<Notify>);
+
+impl Anew {
+    /// Asks for it; a watcher that is away from Postgres does it when it is back.
+    pub fn ask(&self) {
+        self.0.notify_one();
+    }
 }
 
 /// Up to where the configuration was seen.
@@ -76,7 +107,13 @@ impl Watcher {
         Watcher {
             store: store.clone(),
             poll,
+            anew: Arc::default(),
         }
+    }
+
+    /// What makes it read everything anew.
+    pub fn anew(&self) -> Anew {
+        Anew(self.anew.clone())
     }
 
     /// Hands every event to `sink` until `shutdown` is done. Connects by itself, again and again.
@@ -93,9 +130,14 @@ impl Watcher {
                     if revision > 0 {
                         sink(Event::Loaded(memory.content().served(self.store.tables())));
                     }
-                    // The sender lives as long as the store.
-                    if changes.changed().await.is_err() {
-                        return;
+                    tokio::select! {
+                        changed = changes.changed() => {
+                            // The sender lives as long as the store.
+                            if changed.is_err() {
+                                return;
+                            }
+                        }
+                        () = self.anew.notified() => {}
                     }
                 }
             };
@@ -135,7 +177,7 @@ impl Watcher {
         lost: &mut bool,
         pause: &mut Duration,
     ) -> Result<std::convert::Infallible, StoreError> {
-        let (client, mut called) = self.connect().await?;
+        let (client, mut called, mut announced) = self.connect().await?;
         let reader = Reader::new(client, &self.store).await?;
         loop {
             let events = reader.read(seen).await?;
@@ -155,21 +197,34 @@ impl Watcher {
                     // The first call after a quiet time is answered at once, those of a storm together.
                     tokio::time::sleep_until(read_at + COALESCE).await;
                 }
+                () = self.anew.notified() => *seen = None,
                 () = sleep(self.poll) => {}
+            }
+            // Whoever announced something called as well.
+            while let Ok((topic, text)) = announced.try_recv() {
+                sink(Event::Announced { topic, text });
             }
         }
     }
 
     /// A connection that listens; the channel has an item when it was called, and ends with the connection.
-    async fn connect(&self) -> Result<(Client, mpsc::Receiver<()>), StoreError> {
+    async fn connect(&self) -> Result<(Client, mpsc::Receiver<()>, Announced), StoreError> {
         let cfg = self.store.cfg();
         let (call, called) = mpsc::channel(1);
+        let (announce, announced) = mpsc::channel(MANY_ANNOUNCED);
         let work = async {
             let (client, mut connection) = cfg.driver().connect(cfg.tls()?).await?;
             tokio::spawn(async move {
                 let mut messages = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
                 while let Some(Ok(message)) = futures::StreamExt::next(&mut messages).await {
-                    if matches!(message, AsyncMessage::Notification(_)) {
+                    if let AsyncMessage::Notification(n) = message {
+                        if let Some((topic, text)) = n.payload().split_once(SAYS)
+                            && announce
+                                .try_send((topic.to_owned(), text.to_owned()))
+                                .is_err()
+                        {
+                            tracing::warn!(topic, "too many announcements at once, one is lost");
+                        }
                         // A full channel already says that there is something to read.
                         let _ = call.try_send(());
                     }
@@ -190,7 +245,7 @@ impl Watcher {
         let client = timeout(cfg.connect_timeout, work)
             .await
             .map_err(|_| StoreError::Unavailable("no connection in time".into()))??;
-        Ok((client, called))
+        Ok((client, called, announced))
     }
 
     async fn keep_house(&self) {
@@ -324,6 +379,26 @@ fn group(changed: Vec<Row>) -> Result<BTreeMap<String, Vec<Uuid>>, Error> {
 }
 
 impl Store {
+    /// Tells all nodes something, this one included. Who is away from Postgres at that moment does not hear of it. Without a database
+    /// there is nobody to tell.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Invalid` when it is longer than 7,999 bytes or the topic has several lines.
+    pub async fn announce(&self, topic: &str, text: &str) -> Result<(), StoreError> {
+        let payload = format!("{topic}{SAYS}{text}");
+        if topic.contains(SAYS) || payload.len() > LONGEST {
+            return Err(StoreError::Invalid("this cannot be announced".into()));
+        }
+        if !self.has_database() {
+            return Ok(());
+        }
+        let cells = [Cell::Text(CHANNEL.into()), Cell::Text(payload)];
+        self.pool()
+            .query("select pg_notify($1, $2)::text", &cells)
+            .await?;
+        Ok(())
+    }
+
     /// Deletes expired rows and log entries that are old, unless another node is at it.
     pub(crate) async fn keep_house(&self) -> Result<(), StoreError> {
         let lease = self.pool().get().await?;

@@ -27,6 +27,8 @@ use anyhow::{Context as _, bail};
 use silverback::Node;
 use silverback::cli::{Action, Commands as _, Migrations};
 use silverback::config::{Config, Loader};
+use silverback_telemetry::logging::{self, LogConfig};
+use tracing::Dispatch;
 
 use crate::postgres::{Database, Server};
 use crate::process;
@@ -158,13 +160,16 @@ impl Setup {
         if let Some(extend) = setup.extend {
             program = extend(program);
         }
-        let node = tokio::task::spawn_blocking(move || {
+        let (node, log) = tokio::task::spawn_blocking(move || {
             let plugins = program.selected(&config)?;
-            Node::start(&config, plugins)
+            // A log of its own, which nothing is written to: logging belongs to the process.
+            let (log, handle) = logging::build(&LogConfig::default())?;
+            Ok::<_, anyhow::Error>((Node::start(&config, plugins, handle)?, log))
         })
         .await??;
         Ok(Gateway {
             node: Some(node),
+            _log: log,
             settled: AtomicU64::new(0),
             shared,
             setup,
@@ -177,6 +182,8 @@ impl Setup {
 /// A running node; stopped when dropped.
 pub struct Gateway {
     node: Option<Node>,
+    /// Kept because the node changes its level.
+    _log: Dispatch,
     settled: AtomicU64,
     shared: Arc<Shared>,
     setup: Setup,

@@ -91,13 +91,18 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) async fn new() -> Self {
+        Api::with(|builder| builder).await
+    }
+
+    /// With something added to the builder.
+    pub(super) async fn with(extend: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Self {
         let prepare = |url: String| async move { migrate::up(&config(&url)).await.map(drop) };
         let db = Server::shared()
             .unwrap()
             .database_like("admin", prepare)
             .await
             .unwrap();
-        let router = builder(config(db.url())).bind().unwrap().router();
+        let router = extend(builder(config(db.url()))).bind().unwrap().router();
         Api {
             router,
             db: Some(db),

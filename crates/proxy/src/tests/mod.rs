@@ -207,6 +207,7 @@ pub(crate) fn serve(rows: Vec<Change>, config: ProxyConfig) -> Rig {
         )),
         metrics: metrics.clone(),
         flavor: Flavor::TraditionalCompatible,
+        environment: silverback_runtime::Environment::default(),
         tls_verify: false,
     });
     builder.load(tables);

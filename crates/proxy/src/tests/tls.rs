@@ -1,5 +1,6 @@
 use super::*;
-use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use openssl::nid::Nid;
+use openssl::ssl::{SslAcceptor, SslConnector, SslFiletype, SslMethod, SslStream, SslVerifyMode};
 use silverback_testkit::upstream::Upstream;
 
 fn certificate(dir: &std::path::Path) -> crate::Certificate {
@@ -85,4 +86,82 @@ async fn a_tls_listener_without_certificate_is_an_error() {
         listeners.serve(&rig.shared, &[]),
         Err(crate::StartError::NoCertificate)
     ));
+}
+
+/// An upstream that speaks TLS, asks for a certificate and answers with the name in it, one connection after the other.
+fn asking_upstream(dir: &std::path::Path) -> SocketAddr {
+    let own = certificate(dir);
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
+    builder
+        .set_private_key_file(&own.key, SslFiletype::PEM)
+        .unwrap();
+    builder.set_certificate_chain_file(&own.chain).unwrap();
+    builder.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
+    let acceptor = builder.build();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = acceptor.accept(stream.unwrap()) else {
+                continue;
+            };
+            let name = stream
+                .ssl()
+                .peer_certificate()
+                .and_then(|c| {
+                    let name = c.subject_name().entries_by_nid(Nid::COMMONNAME).next()?;
+                    Some(String::from_utf8_lossy(name.data().as_slice()).into_owned())
+                })
+                .unwrap_or_else(|| "nobody".to_owned());
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).unwrap_or(0) == 0 {
+                    break;
+                }
+                head.push(byte[0]);
+            }
+            let length = name.len();
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{name}"
+            );
+            // Whoever asked may be gone.
+            let _ = stream.write_all(text.as_bytes());
+            let _ = stream.shutdown();
+        }
+    });
+    address
+}
+
+fn client_certificate(n: u128, name: &str) -> Change {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let subject = &mut params.distinguished_name;
+    subject.push(rcgen::DnType::CommonName, name);
+    let cert = params.self_signed(&key).unwrap().pem();
+    let row = json!({"id": id(n), "created_at": 1, "updated_at": 1, "cert": cert, "key": key.serialize_pem()});
+    Change {
+        entity: "certificates".into(),
+        id: id(n),
+        row: Some(Row::Certificate(serde_json::from_value(row).unwrap())),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_shows_its_certificate_to_an_upstream_that_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let up = asking_upstream(dir.path());
+    let shown = json!({"protocol": "https", "client_certificate": {"id": id(7)}});
+    let rows = vec![
+        client_certificate(7, "alice"),
+        service(1, up, shown),
+        service(2, up, json!({"protocol": "https"})),
+        route(3, "/alice", 1, json!({})),
+        route(4, "/nobody", 2, json!({})),
+    ];
+    let rig = serve(rows, ProxyConfig::default());
+    for path in ["/alice", "/nobody", "/alice"] {
+        let reply = rig.get(path, "").await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, &path[1..]));
+    }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use serde_json::{Map, Value};
 use silverback_entities::{PluginRow, Tables};
 use silverback_plugin::{InstanceInfo, PluginDef, PluginEnv};
 use uuid::Uuid;
@@ -11,15 +12,24 @@ use uuid::Uuid;
 use super::Problem;
 use crate::chain::{ByConsumer, Chain, Instance, Step};
 use crate::registry::Registries;
+use crate::vault::Vaults;
 
 /// Compiled plugins and chains.
 #[derive(Default)]
 pub(super) struct Chains {
-    instances: HashMap<Uuid, (Arc<PluginRow>, Option<Arc<Instance>>)>,
+    instances: HashMap<Uuid, Made>,
     /// In order of descending priority; only plugins that are configured somewhere.
     plugins: Vec<Scoped>,
     memo: HashMap<Vec<[usize; 4]>, Weak<Chain>>,
     problems: Vec<Problem>,
+}
+
+/// What was made of a row.
+struct Made {
+    row: Arc<PluginRow>,
+    /// The configuration with its references resolved, where it has any.
+    resolved: Option<Map<String, Value>>,
+    instance: Arc<Instance>,
 }
 
 /// Configurations with the consumers they are for.
@@ -52,6 +62,7 @@ impl Chains {
             by_name.entry(row.name.as_str()).or_default().push(row);
         }
         self.plugins.clear();
+        let vaults = Vaults::new(&registries.environment, tables);
         for def in &registries.plugins {
             let Some(mut rows) = by_name.remove(def.name) else {
                 continue;
@@ -60,7 +71,7 @@ impl Chains {
             let mut scoped = Scoped::default();
             let mut of_consumers = ByConsumer::default();
             for row in rows {
-                let Some(i) = self.instance(def, row, registries) else {
+                let Some(i) = self.instance(def, row, &vaults, registries) else {
                     continue;
                 };
                 scoped.take(i, &mut of_consumers);
@@ -86,6 +97,7 @@ impl Chains {
         &mut self,
         def: &PluginDef,
         row: &Arc<PluginRow>,
+        vaults: &Vaults<'_>,
         registries: &Registries,
     ) -> Option<Arc<Instance>> {
         let info = InstanceInfo {
@@ -94,40 +106,51 @@ impl Chains {
             service: row.service.map(|r| r.id),
             consumer: row.consumer.map(|r| r.id),
         };
-        let known = self.instances.get(&row.id);
-        if let Some((old, made)) = known
-            && (Arc::ptr_eq(old, row) || old.config == row.config)
-            && let Some(made) = made
-                .as_ref()
-                .filter(|m| m.info == info && m.name == def.name)
+        let problems = &mut self.problems;
+        let mut report = |what: String| {
+            let (entity, id) = ("plugins", row.id);
+            problems.push(Problem { entity, id, what });
+        };
+        let resolved = vaults
+            .resolved(&def.config, &row.config)
+            .map(|(config, missing)| {
+                let missing = missing.into_iter();
+                missing.for_each(|what| report(format!("{}: {what}", def.name)));
+                config
+            });
+        let known = self
+            .instances
+            .get(&row.id)
+            .filter(|m| m.instance.name == def.name);
+        if let Some(made) = known.filter(|m| m.instance.info == info)
+            && (Arc::ptr_eq(&made.row, row) || made.row.config == row.config)
+            && made.resolved == resolved
         {
-            return Some(made.clone());
+            return Some(made.instance.clone());
         }
         let env = PluginEnv {
             instance: &info,
             services: registries.services.as_ref(),
         };
-        match (def.compile)(&row.config, &env) {
+        match (def.compile)(resolved.as_ref().unwrap_or(&row.config), &env) {
             Ok(handler) => {
-                let made = Arc::new(Instance {
+                let instance = Arc::new(Instance {
                     name: def.name,
                     phases: def.phases,
                     info,
                     handler,
                 });
-                self.instances
-                    .insert(row.id, (row.clone(), Some(made.clone())));
-                Some(made)
+                let made = Made {
+                    row: row.clone(),
+                    resolved,
+                    instance: instance.clone(),
+                };
+                self.instances.insert(row.id, made);
+                Some(instance)
             }
             Err(e) => {
-                self.problems.push(Problem {
-                    entity: "plugins",
-                    id: row.id,
-                    what: format!("{}: config.{e}", def.name),
-                });
-                known
-                    .and_then(|(_, made)| made.clone())
-                    .filter(|m| m.name == def.name)
+                report(format!("{}: config.{e}", def.name));
+                known.map(|made| made.instance.clone())
             }
         }
     }

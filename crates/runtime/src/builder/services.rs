@@ -1,6 +1,6 @@
 //! Services and routes, compiled; those whose rows did not change are kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,12 @@ use silverback_router::ProtocolRule;
 use silverback_telemetry::{Collect, RouteIdentity};
 use uuid::Uuid;
 
+use super::Problem;
+use super::certificates::Pair;
 use crate::chain::Chain;
 use crate::registry::Registries;
-use crate::snapshot::{RouteRuntime, ServiceRuntime};
+use crate::snapshot::{ClientCertificate, RouteRuntime, ServiceRuntime};
+use crate::vault::Vaults;
 
 /// Whether a protocol is served by the HTTP listeners.
 pub(super) fn is_http(p: Protocol) -> bool {
@@ -29,6 +32,10 @@ pub(super) fn is_http(p: Protocol) -> bool {
 #[derive(Default)]
 pub(super) struct ServiceCache {
     made: HashMap<Uuid, Arc<ServiceRuntime>>,
+    /// What services show to their upstreams, by the service's id.
+    shown: HashMap<Uuid, Pair>,
+    /// By the service's id.
+    problems: BTreeMap<Uuid, Problem>,
 }
 
 impl ServiceCache {
@@ -39,21 +46,63 @@ impl ServiceCache {
     /// Brings the compiled services in step with the rows.
     pub(super) fn update(&mut self, tables: &Tables, registries: &mut Registries) {
         self.made.retain(|id, _| tables.services.contains_key(id));
+        self.shown.retain(|id, _| tables.services.contains_key(id));
+        self.problems
+            .retain(|id, _| tables.services.contains_key(id));
         for id in tables.services.keys() {
             self.refresh(*id, tables, registries);
         }
     }
 
-    /// Brings one compiled service in step with its row.
+    /// Brings one compiled service in step with its row, and with the certificate that it shows.
     pub(super) fn refresh(&mut self, id: Uuid, tables: &Tables, registries: &mut Registries) {
+        let before = self.problems.remove(&id);
         let Some(row) = tables.services.get(&id) else {
             self.made.remove(&id);
+            self.shown.remove(&id);
             return;
         };
+        let pair = self.pair(row, tables, &Vaults::new(&registries.environment, tables));
         let made = self.made.get(&id);
-        if !made.is_some_and(|s| Arc::ptr_eq(&s.service, row)) {
-            self.made.insert(id, Arc::new(compile(row, registries)));
+        if made.is_some_and(|s| Arc::ptr_eq(&s.service, row))
+            && pair.as_ref() == self.shown.get(&id)
+        {
+            if let Some(before) = before.filter(|_| pair.is_some()) {
+                self.problems.insert(id, before);
+            }
+            return;
         }
+        let certificate = pair.as_ref().and_then(|pair| {
+            let parsed = pair.parse();
+            parsed.map_err(|what| self.report(id, what)).ok()
+        });
+        let made = Arc::new(compile(row, certificate, registries));
+        self.made.insert(id, made);
+        match pair {
+            Some(pair) => drop(self.shown.insert(id, pair)),
+            None => drop(self.shown.remove(&id)),
+        }
+    }
+
+    /// Services that are served without what they should have.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.values()
+    }
+
+    /// What a service shows to its upstream. As in Kong it shows nothing when that cannot be had.
+    fn pair(&mut self, row: &Service, tables: &Tables, vaults: &Vaults<'_>) -> Option<Pair> {
+        let certificate = tables.certificates.get(&row.client_certificate?.id)?;
+        let pair = Pair::of(certificate, vaults);
+        pair.map_err(|what| self.report(row.id, what)).ok()
+    }
+
+    fn report(&mut self, id: Uuid, what: String) {
+        let problem = Problem {
+            entity: "services",
+            id,
+            what: format!("client_certificate: {what}"),
+        };
+        self.problems.insert(id, problem);
     }
 }
 
@@ -126,7 +175,11 @@ fn budgets(service: &Service, chain: Option<&Chain>, registries: &Registries) ->
     Budgets::new(of_service.into_iter().chain(of_gateway))
 }
 
-fn compile(row: &Arc<Service>, registries: &mut Registries) -> ServiceRuntime {
+fn compile(
+    row: &Arc<Service>,
+    client_certificate: Option<ClientCertificate>,
+    registries: &mut Registries,
+) -> ServiceRuntime {
     let tls = matches!(
         row.protocol,
         Protocol::Https | Protocol::Grpcs | Protocol::Tls
@@ -168,6 +221,7 @@ fn compile(row: &Arc<Service>, registries: &mut Registries) -> ServiceRuntime {
         },
         tls_verify: row.tls_verify.unwrap_or(registries.tls_verify),
         group_key: group.finish(),
+        client_certificate,
         connect_timeout: ms(row.connect_timeout),
         write_timeout: ms(row.write_timeout),
         read_timeout: ms(row.read_timeout),

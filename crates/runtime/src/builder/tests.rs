@@ -1,7 +1,7 @@
 //! The builder from the outside: rows in, snapshot out.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,12 +24,15 @@ use uuid::Uuid;
 use super::*;
 use crate::chain::{Outcome, Picks};
 use crate::registry::{NodeServices, Pools};
+use crate::vault::Environment;
+
+mod secrets;
 
 record! {
     /// What the test plugin is told.
     pub(super) struct Config {
         /// Written into a request header.
-        pub mark: String = string().required(),
+        pub mark: String = string().required().referenceable(),
         /// Refused at compile time.
         pub bad: Option<bool> = boolean(),
         /// Panics in access.
@@ -112,8 +115,22 @@ fn registries() -> Registries {
         )),
         metrics: Arc::new(silverback_telemetry::Registry::new("node", "0")),
         flavor: Flavor::TraditionalCompatible,
+        environment: environment(),
         tls_verify: false,
     }
+}
+
+/// A secret, and a certificate with its key.
+fn environment() -> Environment {
+    static PAIR: LazyLock<[String; 2]> = LazyLock::new(|| {
+        let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        [made.cert.pem(), made.signing_key.serialize_pem()]
+    });
+    Environment::of([
+        ("SECRET", "s3cr3t"),
+        ("CERT", &PAIR[0]),
+        ("CERT_KEY", &PAIR[1]),
+    ])
 }
 
 fn id(n: u128) -> Uuid {

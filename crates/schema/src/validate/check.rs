@@ -6,6 +6,7 @@ use super::entity_check;
 use crate::entity::{Catalogue, EntityDef};
 use crate::field::{Field, Kind, Pattern, RecordDef};
 use crate::lua_pattern::is_match;
+use crate::reference::is_reference;
 use crate::render;
 use crate::violations::Violations;
 
@@ -438,11 +439,6 @@ pub(super) fn quoted(words: &[&str]) -> String {
 /// A value as Lua's `tostring` shows it.
 pub(super) fn lua_text(v: &Value) -> String {
     v.as_str().map_or_else(|| v.to_string(), str::to_owned)
-}
-
-/// `{vault://...}`.
-pub(super) fn is_reference(s: &str) -> bool {
-    s.starts_with("{vault://") && s.ends_with('}')
 }
 
 fn same(a: &Value, b: &Value) -> bool {

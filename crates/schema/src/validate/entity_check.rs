@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::check::{self, Cx, at, field_at, is_reference, quoted};
+use super::check::{self, Cx, at, field_at, quoted};
 use crate::check::{CustomViolation, EntityCheck};
 use crate::field::{Kind, RecordDef};
+use crate::reference::is_reference;
 
 type Record = Map<String, Value>;
 

@@ -4,6 +4,7 @@ use serde_json::json;
 use silverback_entities::Tables;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::{consumer, def, id_of, key, plugin, service, store};
 use crate::watch::{Event, Watcher};
@@ -55,6 +56,7 @@ impl Node {
                 self.tables.revision = revision;
                 "changed"
             }
+            Event::Announced { .. } => "announced",
             Event::Lost(_) => "lost",
             Event::Back => "back",
         });
@@ -107,7 +109,20 @@ async fn every_kind_of_change_arrives() {
         )
         .await
         .unwrap();
-    node.until(4).await;
+    let vault = json!({"id": Uuid::new_v4().to_string(), "created_at": 1, "updated_at": 1, "name": "env", "prefix": "v",
+        "config": {"prefix": "X_"}});
+    let v = store
+        .insert(&def("vaults"), vault.as_object().unwrap().clone())
+        .await
+        .unwrap();
+    node.until(5).await;
+    assert_eq!(node.tables.vaults[&id_of(&v)].config["prefix"], "X_");
+    store
+        .delete(&def("vaults"), &Key::Id(id_of(&v)))
+        .await
+        .unwrap();
+    node.until(6).await;
+    assert!(node.tables.vaults.is_empty());
     assert_eq!(
         &*node.tables.credentials["keyauth_credentials"][&id_of(&k)].lookup,
         "1"
@@ -118,14 +133,14 @@ async fn every_kind_of_change_arrives() {
         .update(&def("services"), id_of(&s), service(json!({"name": "t"})))
         .await
         .unwrap();
-    node.until(5).await;
+    node.until(7).await;
     assert_eq!(node.tables.services[&id_of(&s)].name.as_deref(), Some("t"));
 
     store
         .delete(&def("consumers"), &Key::Id(id_of(&c)))
         .await
         .unwrap();
-    node.until(6).await;
+    node.until(8).await;
     assert!(node.tables.consumers.is_empty() && node.tables.plugins.is_empty());
     assert!(node.tables.credentials["keyauth_credentials"].is_empty());
     assert!(!node.seen[1..].contains(&"loaded"));
@@ -276,4 +291,48 @@ async fn a_row_that_cannot_be_read_is_left_out_of_what_is_loaded() {
         .unwrap();
     let tables = store.load().await.unwrap();
     assert_eq!(tables.services.keys().collect::<Vec<_>>(), [&id_of(&good)]);
+}
+
+#[tokio::test]
+async fn what_one_node_announces_all_hear() {
+    let store = store().await;
+    let (mut one, mut other) = (Node::start(&store, NEVER), Node::start(&store, NEVER));
+    one.next().await;
+    other.next().await;
+    store.announce("weather", "sun\nand rain").await.unwrap();
+    for node in [&mut one, &mut other] {
+        match timeout(Duration::from_secs(30), node.events.recv()).await {
+            Ok(Some(Event::Announced { topic, text })) => {
+                assert_eq!(
+                    (topic.as_str(), text.as_str()),
+                    ("weather", "sun\nand rain")
+                );
+            }
+            got => panic!("{got:?}"),
+        }
+    }
+    // It is no change, and does not hide one.
+    let row = store
+        .insert(&def("services"), service(json!({"name": "a"})))
+        .await
+        .unwrap();
+    one.until(1).await;
+    assert!(one.tables.services.contains_key(&id_of(&row)));
+    store.announce("a\nb", "").await.unwrap_err();
+    store.announce("a", &"x".repeat(8000)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn everything_is_read_anew_when_asked() {
+    let store = store().await;
+    let (send, mut events) = mpsc::unbounded_channel();
+    let watcher = Watcher::new(&store, NEVER);
+    let anew = watcher.anew();
+    let running = tokio::spawn(watcher.run(move |e| drop(send.send(e)), std::future::pending()));
+    for _ in 0..2 {
+        let event = timeout(Duration::from_secs(30), events.recv()).await;
+        assert!(matches!(event, Ok(Some(Event::Loaded(_)))), "{event:?}");
+        anew.ask();
+    }
+    running.abort();
 }
