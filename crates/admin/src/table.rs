@@ -22,10 +22,6 @@ const LOOK_OR_FORGET: &str = "DELETE, GET, HEAD, OPTIONS";
 
 /// What a path stands for. Names are those of entities; `field` is the reference from the lower to the upper row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(
-    clippy::enum_variant_names,
-    reason = "the health is that of a target, which is also Kong's word"
-)]
 pub(crate) enum Target {
     /// `/routes`
     Collection { entity: &'static str },

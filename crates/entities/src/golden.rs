@@ -155,8 +155,28 @@ fn schemas_are_those_of_kong() {
         let def = crate::core(name).unwrap();
         assert_schema(name, schema_json(def), want);
     }
-    let want = include_str!("../testdata/schema_workspaces.json");
-    assert_schema("workspaces", schema_json(&crate::SCHEMAS_ONLY[0]), want);
+    for (name, want) in [
+        (
+            "workspaces",
+            include_str!("../testdata/schema_workspaces.json"),
+        ),
+        (
+            "clustering_data_planes",
+            include_str!("../testdata/schema_clustering_data_planes.json"),
+        ),
+        (
+            "parameters",
+            include_str!("../testdata/schema_parameters.json"),
+        ),
+        ("tags", include_str!("../testdata/schema_tags.json")),
+        (
+            "ratelimiting_metrics",
+            include_str!("../testdata/schema_ratelimiting_metrics.json"),
+        ),
+    ] {
+        let def = crate::SCHEMAS_ONLY.iter().find(|d| d.name == name);
+        assert_schema(name, schema_json(def.unwrap()), want);
+    }
     let want = include_str!("../testdata/schema_vault_env.json");
     assert_schema("env", plugin_schema_json(&crate::VAULT_KINDS[0].1), want);
     for (name, want) in [

@@ -5,6 +5,7 @@
 mod ca_certificate;
 mod certificate;
 mod consumer;
+mod elsewhere;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod golden;
@@ -71,7 +72,7 @@ pub static CORE: LazyLock<Vec<EntityDef>> = LazyLock::new(|| {
 });
 
 /// Entities of Kong's data model of which there is only a schema to see.
-pub static SCHEMAS_ONLY: LazyLock<Vec<EntityDef>> = LazyLock::new(|| vec![workspace::def()]);
+pub static SCHEMAS_ONLY: LazyLock<Vec<EntityDef>> = LazyLock::new(elsewhere::defs);
 
 /// The core entity of that name.
 pub fn core(name: &str) -> Option<&'static EntityDef> {

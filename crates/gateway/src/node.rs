@@ -107,7 +107,7 @@ impl Node {
                 budgets: budgets.clone(),
                 metrics: metrics.clone(),
                 flavor: flavor(config),
-                environment: Environment::of_process(),
+                environment: Environment::of_process().with_prefix(&config.vault_env_prefix),
                 tls_verify: false,
             };
             let file = (config.role != Role::ControlPlane && store.has_database())

@@ -19,7 +19,7 @@ use crate::snapshot::{Current, Snapshot};
 #[derive(Debug)]
 pub enum Update {
     /// All rows.
-    Loaded(Tables),
+    Loaded(Box<Tables>),
     /// Some rows.
     Changed {
         /// The revision that is reached with them.
@@ -243,7 +243,7 @@ impl Worker {
     fn take(&mut self, update: Update) {
         match update {
             Update::Loaded(tables) => {
-                self.builder.load(tables);
+                self.builder.load(*tables);
                 self.from_store = true;
             }
             Update::Changed { revision, changes } => self.builder.apply(revision, changes),

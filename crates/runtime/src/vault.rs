@@ -17,9 +17,13 @@ use uuid::Uuid;
 /// The kind of vault that is the environment of the process.
 const ENV: &str = "env";
 
-/// Environment variables by name.
+/// Environment variables.
 #[derive(Clone, Default)]
-pub struct Environment(Arc<HashMap<String, String>>);
+pub struct Environment {
+    variables: Arc<HashMap<String, String>>,
+    /// Before the names of secrets of the vault `env` itself.
+    prefix: Arc<str>,
+}
 
 impl Environment {
     /// Those of this process, as they are now. Variables that are no text are left out.
@@ -27,20 +31,33 @@ impl Environment {
         let text = |(k, v): (std::ffi::OsString, std::ffi::OsString)| {
             Some((k.into_string().ok()?, v.into_string().ok()?))
         };
-        Environment(Arc::new(std::env::vars_os().filter_map(text).collect()))
+        Environment {
+            variables: Arc::new(std::env::vars_os().filter_map(text).collect()),
+            prefix: "".into(),
+        }
     }
 
     /// These.
     pub fn of<const N: usize>(all: [(&str, &str); N]) -> Self {
         let all = all.map(|(k, v)| (k.to_owned(), v.to_owned()));
-        Environment(Arc::new(all.into()))
+        Environment {
+            variables: Arc::new(all.into()),
+            prefix: "".into(),
+        }
+    }
+
+    /// What `{vault://env/..}` puts before a secret's name unless the reference says it (Kong's `vault_env_prefix`); one that no
+    /// variable can have counts as none.
+    pub fn with_prefix(mut self, prefix: &str) -> Self {
+        self.prefix = if is_prefix(prefix) { prefix } else { "" }.into();
+        self
     }
 }
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The values are secrets.
-        write!(f, "Environment({} variables)", self.0.len())
+        write!(f, "Environment({} variables)", self.variables.len())
     }
 }
 
@@ -102,7 +119,10 @@ impl<'a> Vaults<'a> {
         if kind != ENV {
             return Err(VaultError::NoVault(kind.to_owned()));
         }
-        let own = row.and_then(|row| row.config.get("prefix")?.as_str());
+        let own = match row {
+            Some(row) if r.vault != ENV => row.config.get("prefix").and_then(Value::as_str),
+            _ => Some(&*self.environment.prefix),
+        };
         let prefix = r.prefix.as_deref().or(own).unwrap_or_default();
         let previous = if r.version == Some(2) {
             "_PREVIOUS"
@@ -111,7 +131,11 @@ impl<'a> Vaults<'a> {
         };
         let name = format!("{prefix}{}", r.secret).replace('-', "_");
         let name = name.to_ascii_uppercase() + previous;
-        let value = self.environment.0.get(&name).ok_or(VaultError::NoValue)?;
+        let value = self
+            .environment
+            .variables
+            .get(&name)
+            .ok_or(VaultError::NoValue)?;
         match &r.member {
             None => Ok(value.clone()),
             Some(member) => member_of(value, member).map_err(VaultError::NoMember),
@@ -278,6 +302,24 @@ mod tests {
     }
 
     #[test]
+    fn the_built_in_vault_may_have_a_prefix() {
+        let (environment, tables) = (environment().with_prefix("x-"), tables());
+        let vaults = Vaults::new(&environment, &tables);
+        for (reference, value) in [
+            ("{vault://env/my-var}", "two"),
+            ("{vault://env/var?prefix=my_}", "one"),
+            ("{vault://bare/my-var}", "one"),
+            ("{vault://mine/my-var}", "two"),
+        ] {
+            assert_eq!(
+                vaults.secret(reference).as_deref(),
+                Ok(value),
+                "{reference}"
+            );
+        }
+    }
+
+    #[test]
     fn what_cannot_be_resolved_says_why() {
         let none = "could not get value from external vault (no value found)";
         let sub = "could not get value from external vault (could not get subfield value: ";
@@ -331,6 +373,6 @@ mod tests {
     #[test]
     fn an_environment_does_not_tell_its_values() {
         assert!(!format!("{:?}", environment()).contains("one"));
-        assert!(!Environment::of_process().0.is_empty());
+        assert!(!Environment::of_process().variables.is_empty());
     }
 }

@@ -302,6 +302,12 @@ impl Field {
         self
     }
 
+    /// A number of seconds since 1970, which the server does not fill.
+    pub fn seconds_since_1970(mut self) -> Self {
+        self.timestamp = true;
+        self
+    }
+
     /// A prefix.
     pub fn starts_with(mut self, prefix: &'static str) -> Self {
         self.starts_with = Some(prefix);

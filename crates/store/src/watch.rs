@@ -52,7 +52,7 @@ type Announced = mpsc::Receiver<(String, String)>;
 #[derive(Debug)]
 pub enum Event {
     /// Everything: first of all, and whenever the change log does not reach back to what was seen last.
-    Loaded(Tables),
+    Loaded(Box<Tables>),
     /// What changed since the event before.
     Changed {
         /// The revision reached.
@@ -329,7 +329,7 @@ impl<'a> Reader<'a> {
                 let tables = timeout(LOAD_LIMIT, all)
                     .await
                     .map_err(|_| StoreError::Unavailable("loading took too long".into()))??;
-                events.push(Event::Loaded(tables));
+                events.push(Event::Loaded(Box::new(tables)));
             }
         }
         self.store

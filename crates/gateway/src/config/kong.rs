@@ -177,7 +177,8 @@ mod tests {
             unsupported("nginx_proxy_large_client_header_buffers"),
             Some(Unsupported::Needless)
         );
-        assert_eq!(unsupported("vault_env_prefix"), Some(Unsupported::NotYet));
+        assert_eq!(unsupported("vault_env_prefix"), None);
+        assert_eq!(unsupported("vault_aws_region"), Some(Unsupported::NotYet));
         assert_eq!(
             unsupported("pluginserver_go_socket"),
             Some(Unsupported::Needless)

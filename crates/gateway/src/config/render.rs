@@ -201,7 +201,7 @@ Names and defaults are Kong's, except for the settings marked *Silverback only*.
         }
     }
     text.push_str("\n## Settings of Kong that have no effect\n\nNot supported yet:\n\n");
-    names(&mut text, kong::NOT_YET, "`vault_*`");
+    names(&mut text, kong::NOT_YET, "all other `vault_*`");
     text.push_str("\nFor parts of Kong that Silverback does not have:\n\n");
     names(
         &mut text,

@@ -47,7 +47,7 @@ impl Node {
                 return Box::pin(self.next()).await;
             }
             Event::Loaded(t) => {
-                self.tables = t;
+                self.tables = *t;
                 "loaded"
             }
             Event::Changed { revision, changes } => {
