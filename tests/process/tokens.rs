@@ -31,7 +31,10 @@ async fn a_token_opens_all_nodes_until_it_is_revoked() -> Outcome {
 
     let _running = (node.start().await?, other.start().await?);
     let status = async |node: &Executable, token: &str| {
-        let call = node.admin().get("/services").header("Kong-Admin-Token", token);
+        let call = node
+            .admin()
+            .get("/services")
+            .header("Kong-Admin-Token", token);
         anyhow::Ok(call.send().await?.status)
     };
     for node in [&node, &other] {
@@ -61,9 +64,11 @@ async fn a_token_opens_all_nodes_until_it_is_revoked() -> Outcome {
     succeeds(&run(&["revoke", "ci"]).await?);
     assert_eq!(run(&["revoke", "ci"]).await?.status.code(), Some(1));
     for node in [&node, &other] {
-        eventually("the token is worthless", Duration::from_secs(10), || async {
-            Ok((status(node, &token).await? == 401).then_some(()))
-        })
+        eventually(
+            "the token is worthless",
+            Duration::from_secs(10),
+            || async { Ok((status(node, &token).await? == 401).then_some(())) },
+        )
         .await?;
         assert_eq!(status(node, looker).await?, 200);
     }
