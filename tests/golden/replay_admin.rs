@@ -9,14 +9,21 @@ use super::{Score, lines};
 use crate::Outcome;
 
 /// The sections in the order of the recording: what one makes the next ones use.
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 14] = [
+    "info",
     "services",
     "routes",
     "consumers",
     "plugins",
     "forms",
+    "upstreams",
+    "certificates",
+    "vaults-keys",
     "credentials",
     "pagination-tags",
+    "validate",
+    "misc",
+    "cascade",
 ];
 
 #[tokio::test]

@@ -107,7 +107,8 @@ impl Node {
                 budgets: budgets.clone(),
                 metrics: metrics.clone(),
                 flavor: flavor(config),
-                environment: Environment::of_process().with_prefix(&config.vault_env_prefix),
+                environment: Environment::of_process()
+                    .with_prefix(config.vault_env_prefix.as_deref().unwrap_or_default()),
                 tls_verify: false,
             };
             let file = (config.role != Role::ControlPlane && store.has_database())

@@ -284,3 +284,30 @@ async fn the_balancer_is_told_what_an_operator_says() {
         api.bare(Method::PUT, path).await.expect(404);
     }
 }
+
+#[tokio::test]
+async fn entities_that_keep_nothing_here_have_schemas_to_see_and_to_try() {
+    let api = Api::new().await;
+    for name in [
+        "workspaces",
+        "clustering_data_planes",
+        "parameters",
+        "tags",
+        "ratelimiting_metrics",
+    ] {
+        let schema = api.get(&format!("/schemas/{name}")).await.expect(200);
+        assert!(!schema["fields"].as_array().unwrap().is_empty(), "{name}");
+    }
+    let good = json!({ "key": "k", "value": "v" });
+    api.post("/schemas/parameters/validate", good)
+        .await
+        .expect(200);
+    let bad = api.post("/schemas/parameters/validate", json!({ "key": 1 }));
+    assert_eq!(
+        bad.await.expect(400)["fields"],
+        json!({ "key": "expected a string", "value": "required field missing" })
+    );
+    api.post("/schemas/nope/validate", json!({}))
+        .await
+        .expect(404);
+}

@@ -164,7 +164,7 @@ settings! {
 
         /// Put before the name of a secret to get that of the environment variable, for references
         /// `{vault://env/...}`. Vaults made over the Admin API have a prefix of their own.
-        vault_env_prefix: Text = "";
+        vault_env_prefix: Optional<Text> = "";
 
         /// Accepted so that Kong's files work. Silverback never reports anything to anybody.
         anonymous_reports: Bool = "off";
