@@ -128,7 +128,8 @@ impl Watcher {
                 loop {
                     let revision = *changes.borrow_and_update();
                     if revision > 0 {
-                        sink(Event::Loaded(memory.content().served(self.store.tables())));
+                        let tables = memory.content().served(self.store.tables());
+                        sink(Event::Loaded(Box::new(tables)));
                     }
                     tokio::select! {
                         changed = changes.changed() => {
