@@ -207,7 +207,7 @@ fn revision_head() -> Value {
 }
 
 /// Answers that several operations have in common, by status.
-pub(super) const ANSWERS: [(u16, &str); 14] = [
+pub(super) const ANSWERS: [(u16, &str); 15] = [
     (204, "done; or there was nothing to do"),
     (304, "it is so already"),
     (400, "the request cannot be understood or breaks a rule"),
@@ -224,6 +224,7 @@ pub(super) const ANSWERS: [(u16, &str); 14] = [
     (413, "the body is larger than 10 MiB"),
     (415, "the body is neither JSON nor a form"),
     (429, "another one is at it; try again in a second"),
+    (501, "not on this node"),
     (503, "the database cannot be reached"),
 ];
 

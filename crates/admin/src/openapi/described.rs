@@ -30,6 +30,8 @@ pub(super) struct Described {
     pub(super) summary: String,
     /// Status and body of a success.
     pub(super) answer: Option<(u16, Value)>,
+    /// Whether a success is plain text rather than JSON.
+    pub(super) is_text: bool,
     /// Shared answers beside it.
     pub(super) also: &'static [u16],
     /// Arguments of the query.
@@ -47,6 +49,7 @@ impl Described {
             tag,
             summary: summary.to_owned(),
             answer: None,
+            is_text: false,
             also: &[],
             query: Vec::new(),
             body: None,
@@ -125,6 +128,37 @@ pub(super) fn operation(target: Target, method: &Method) -> Described {
         Target::EnabledPlugins => of("node", "List the plugins that the node has loaded").answers(json!({
             "type": "object", "properties": { "enabled_plugins": texts() }, "required": ["enabled_plugins"], "additionalProperties": false,
         })),
+        Target::Timers => of("node", "Count the node's background tasks").answers(json!({
+            "type": "object", "properties": { "worker": { "type": "object" }, "stats": { "type": "object" } },
+            "required": ["worker", "stats"], "additionalProperties": false,
+        })),
+        Target::Dns => of("node", "Read counters of name resolution")
+            .answers(json!({
+                "type": "object", "properties": { "worker": { "type": "object" }, "stats": { "type": "object" } },
+                "required": ["worker", "stats"], "additionalProperties": false,
+            }))
+            .also(&[501]),
+        Target::Metrics => {
+            let mut metrics = of("node", "Read the node's metrics in Prometheus' text format")
+                .answers(json!({ "type": "string" }))
+                .also(&[404]);
+            metrics.is_text = true;
+            metrics
+        }
+        Target::Cache => of("node", "Make the node read its configuration anew").also(&[204]),
+        Target::Cached if *method == Method::DELETE => {
+            of("node", "Forget what is kept under a key, which is nothing").also(&[204])
+        }
+        Target::Cached => of("node", "Read what is kept under a key, which is nothing").also(&[404]),
+        Target::Clustering => of("node", "Read of data planes; they are not known to control planes").also(&[400]),
+        Target::LogLevel => of("node", "Read the level of the node's error log").answers(message()),
+        Target::SetLogLevel { everywhere } => {
+            let whose = if everywhere { "all nodes'" } else { "the node's" };
+            of("node", &format!("Change the level of {whose} error log for a time"))
+                .query("timeout", "Seconds until it is the configured one again.", json!({ "type": "integer", "minimum": 0, "default": 60 }))
+                .answers(message())
+                .also(&[400, 405, 503])
+        }
         Target::RetryBudgets => of("node", "List the node's retry budgets").answers(json!({
             "type": "object",
             "properties": { "data": { "type": "array", "items": { "type": "object" } }, "next": { "type": "null" } },
@@ -237,6 +271,10 @@ pub(super) fn parameter(target: Target, name: &str) -> &'static str {
             "The entity's name, such as `services` or `keyauth_credentials`."
         }
         (Target::Tag, _) => "The tag.",
+        (Target::Cached, _) => "The key.",
+        (Target::SetLogLevel { .. }, _) => {
+            "The level: `debug`, `info`, `notice`, `warn`, `error`, `crit`, `alert` or `emerg`."
+        }
         (Target::Filters, _) => "The filter chain.",
         (Target::Revision | Target::Rollback, _) => "The revision's number.",
         (Target::Report { .. }, _) => "One of the target's addresses, with or without a port.",
@@ -251,11 +289,18 @@ pub(super) fn example(target: Target) -> Option<Value> {
         Target::VaultSchema => "env",
         Target::EntitySchema | Target::ValidateEntity => "services",
         Target::Tag => "mine",
+        Target::SetLogLevel { .. } => "info",
         Target::Revision | Target::Rollback => "1",
         Target::Report { .. } => "10.0.0.1:8080",
         _ => return None,
     };
     Some(text.into())
+}
+
+fn message() -> Value {
+    json!({
+        "type": "object", "properties": { "message": { "type": "string" } }, "required": ["message"], "additionalProperties": false,
+    })
 }
 
 fn batch_body() -> Value {

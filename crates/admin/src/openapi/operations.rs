@@ -359,7 +359,11 @@ impl Described {
     fn build(self) -> Value {
         let mut out = json!({ "tags": [self.tag], "summary": self.summary, "responses": {} });
         if let Some((status, schema)) = self.answer {
-            out["responses"][status.to_string()] = json_answer("as asked", &schema);
+            out["responses"][status.to_string()] = if self.is_text {
+                json!({ "description": "as asked", "content": { "text/plain": { "schema": schema } } })
+            } else {
+                json_answer("as asked", &schema)
+            };
         }
         for status in self.also {
             add_answer(&mut out, *status);
