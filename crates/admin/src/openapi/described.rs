@@ -156,6 +156,7 @@ pub(super) fn operation(target: Target, method: &Method) -> Described {
             let whose = if everywhere { "all nodes'" } else { "the node's" };
             of("node", &format!("Change the level of {whose} error log for a time"))
                 .query("timeout", "Seconds until it is the configured one again.", json!({ "type": "integer", "minimum": 0, "default": 60 }))
+                .takes(json!({ "type": "object" }))
                 .answers(message())
                 .also(&[400, 405, 503])
         }
