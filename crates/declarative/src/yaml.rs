@@ -23,7 +23,7 @@ pub enum YamlError {
     /// A key that is no scalar.
     #[error("keys must be text")]
     Key,
-    /// More than [`MAX_DEPTH`] levels.
+    /// More than `MAX_DEPTH` levels.
     #[error("nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
     /// Aliases that stand for too much, as in a "billion laughs".

@@ -4,7 +4,7 @@
 //! in `migrations/`, and a test compares the two. Every write ends with an entry in `config_changes` and a new number in
 //! `config_revision`, in the same transaction; [`watch::Watcher`] is the other end of that.
 //!
-//! Without a database ([`Store::memory`]) the same reads are answered from memory, and the configuration is replaced as a whole.
+//! Without a database (`Store::memory`) the same reads are answered from memory, and the configuration is replaced as a whole.
 //!
 //! Not for requests: the data plane never waits for anything in here.
 
