@@ -97,13 +97,18 @@ async fn dispatch(app: &Arc<App>, endpoint: &Endpoint, request: Request) -> Resp
         // A parameter may be empty for axum, not for Kong.
         return unknown(body).await;
     }
-    // These are not there for anybody who asks, whatever the question.
-    let closed = matches!(endpoint.target, Target::Disabled | Target::Filters);
-    if parts.method == Method::OPTIONS && !closed {
+    if parts.method == Method::OPTIONS {
         body::discard(body).await;
-        let mut response = respond::empty(StatusCode::NO_CONTENT);
-        cors::methods(response.headers_mut(), endpoint.allow);
-        return response;
+        return match endpoint.target {
+            // These are not there for anybody who asks, whatever the question.
+            Target::Disabled => ApiError::not_found().into_response(),
+            Target::Filters => ApiError::bad(texts::NO_FILTERS).into_response(),
+            _ => {
+                let mut response = respond::empty(StatusCode::NO_CONTENT);
+                cors::methods(response.headers_mut(), endpoint.allow);
+                response
+            }
+        };
     }
     let answer = if let Err(e) = who(&parts).and_then(|w| w.may(&parts.method, endpoint.target)) {
         body::discard(body).await;

@@ -280,4 +280,8 @@ async fn what_kong_does_not_have_is_not_there() {
         );
     }
     api.get("/schemas/workspaces").await.expect(200);
+    // Nor for those who ask what can be done there.
+    for (path, status) in [("/targets", 404), ("/filter-chains", 400)] {
+        api.bare(http::Method::OPTIONS, path).await.expect(status);
+    }
 }
