@@ -27,7 +27,11 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 
 /// All findings of a run at once, nothing kept between runs, no advice. One worker: Python up to 3.12 cannot parse Python in two threads at
 /// once (`SystemError: AST constructor recursion depth mismatch`), and Hypothesis does.
-const SETTINGS: [&str; 12] = [
+///
+/// `/status/dns` answers 501, as Kong's does with the DNS client it has by default, and there is nothing else to ask it.
+const SETTINGS: [&str; 14] = [
+    "--exclude-path",
+    "/status/dns",
     "--workers",
     "1",
     "--no-color",
