@@ -62,22 +62,24 @@ async fn metrics_count_what_was_proxied() -> Outcome {
     for _ in 0..3 {
         gateway.get("/").expect(200).await?;
     }
-    let metrics = gateway.status().get("/metrics").expect(200).await?;
-    assert!(
-        metrics
-            .header("Content-Type")
-            .unwrap()
-            .starts_with("text/plain")
-    );
-    let text = metrics.text();
-    let line = text
-        .lines()
-        .find(|l| l.starts_with("kong_http_requests_total") && l.contains("service=\"s\""))
-        .unwrap_or_default();
-    assert!(
-        line.contains("code=\"200\"") && line.ends_with(" 3"),
-        "{line}\n{text}"
-    );
+    // A request is counted when it has ended, which is after its client has the answer.
+    eventually(
+        "three requests are counted",
+        Duration::from_secs(20),
+        || async {
+            let metrics = gateway.status().get("/metrics").expect(200).await?;
+            let kind = metrics.header("Content-Type").unwrap_or_default();
+            anyhow::ensure!(kind.starts_with("text/plain"), "{kind}");
+            let text = metrics.text();
+            let line = text
+                .lines()
+                .find(|l| l.starts_with("kong_http_requests_total") && l.contains("service=\"s\""))
+                .unwrap_or_default();
+            let all = line.contains("code=\"200\"") && line.ends_with(" 3");
+            Ok(all.then_some(()))
+        },
+    )
+    .await?;
     Ok(())
 }
 
