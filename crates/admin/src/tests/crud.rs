@@ -364,7 +364,7 @@ async fn credentials_live_below_their_consumer() {
         .await
         .expect(201);
     assert!(
-        made["ttl"].as_i64().is_some_and(|t| (58..=60).contains(&t)),
+        made["ttl"].as_i64().is_some_and(|t| (50..=60).contains(&t)),
         "{made}"
     );
     assert_eq!(
