@@ -4,10 +4,65 @@ use std::sync::{Arc, LazyLock};
 
 use http::HeaderValue;
 
+use crate::ConfigError;
 use crate::context::AccessCtx;
 use crate::facts::{Consumer, Credential};
-use crate::flow::PluginError;
+use crate::flow::{Flow, PhaseResult, PluginError, Response};
 use crate::header::HeaderKey;
+
+static WWW_AUTHENTICATE: LazyLock<HeaderKey> =
+    LazyLock::new(|| HeaderKey::from_static("WWW-Authenticate"));
+
+/// The challenge of a refusal: the scheme with its realm, if any, as `WWW-Authenticate` says it.
+///
+/// # Errors
+/// At `realm`, when it cannot be part of a header.
+pub fn challenge(scheme: &'static str, realm: Option<&str>) -> Result<HeaderValue, ConfigError> {
+    match realm {
+        Some(realm) => HeaderValue::from_str(&format!("{scheme} realm=\"{realm}\""))
+            .map_err(|_| ConfigError::new("realm", "cannot be part of a header")),
+        None => Ok(HeaderValue::from_static(scheme)),
+    }
+}
+
+/// A refusal with its challenge.
+pub fn challenged(response: Response, challenge: &HeaderValue) -> Response {
+    response.header(WWW_AUTHENTICATE.clone(), challenge.clone())
+}
+
+/// Whether a plugin with this anonymous consumer has nothing to do: one of several authentication plugins is enough then.
+pub fn proven(ctx: &AccessCtx<'_>, anonymous: Option<&str>) -> bool {
+    anonymous.is_some() && ctx.facts.credential.is_some()
+}
+
+/// What follows from what an authentication plugin found: the owner of a credential is let in (the text is what
+/// `X-Credential-Identifier` says), else the anonymous consumer if there is one, else nobody: `refuse` answers.
+///
+/// # Errors
+/// When there is no such anonymous consumer.
+pub fn conclude<E>(
+    ctx: &mut AccessCtx<'_>,
+    found: Result<(&Arc<Credential>, Option<&str>), E>,
+    anonymous_consumer: Option<&str>,
+    refuse: impl FnOnce(E) -> Response,
+) -> PhaseResult {
+    match (found, anonymous_consumer) {
+        (Ok((credential, identifier)), _) => {
+            authenticate(
+                ctx,
+                Some(&credential.consumer),
+                Some(credential),
+                identifier,
+            );
+            Ok(Flow::Next)
+        }
+        (Err(_), Some(id_or_username)) => {
+            anonymous(ctx, id_or_username)?;
+            Ok(Flow::Next)
+        }
+        (Err(why), None) => Ok(Flow::Exit(refuse(why))),
+    }
+}
 
 /// Header names that tell the upstream who calls.
 pub struct ConsumerHeaders {

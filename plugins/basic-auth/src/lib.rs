@@ -8,23 +8,20 @@ mod given;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 use silverback_plugin::schema::EntityDef;
 use silverback_plugin::{
-    AccessCtx, ConfigError, Credential, Flow, Handler, HeaderKey, PhaseResult, Phases, Plugin,
-    PluginEnv, Response, Scopes, auth,
+    AccessCtx, ConfigError, Credential, Flow, Handler, PhaseResult, Phases, Plugin, PluginEnv,
+    Response, Scopes, auth,
 };
 
 pub use config::Config;
 pub use credential::CREDENTIALS;
 use given::Given;
-
-static WWW_AUTHENTICATE: LazyLock<HeaderKey> =
-    LazyLock::new(|| HeaderKey::from_static("WWW-Authenticate"));
 
 /// The plugin.
 #[derive(Debug)]
@@ -47,40 +44,27 @@ impl Plugin for BasicAuth {
     }
 
     fn compile(config: Config, _env: &PluginEnv<'_>) -> Result<Self, ConfigError> {
-        let challenge = format!("Basic realm=\"{}\"", config.realm);
         Ok(BasicAuth {
             anonymous: config.anonymous,
             hide: config.hide_credentials,
-            challenge: HeaderValue::from_str(&challenge)
-                .map_err(|_| ConfigError::new("realm", "cannot be part of a header"))?,
+            challenge: auth::challenge("Basic", Some(&config.realm))?,
         })
     }
 }
 
 impl Handler for BasicAuth {
     fn access(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
-        // With an anonymous consumer one of several authentication plugins is enough.
-        if self.anonymous.is_some() && ctx.facts.credential.is_some() {
+        if auth::proven(ctx, self.anonymous.as_deref()) {
             return Ok(Flow::Next);
         }
-        match (self.known(ctx), &self.anonymous) {
-            (Some((credential, given)), _) => {
-                let owner = Some(&credential.consumer);
-                auth::authenticate(ctx, owner, Some(credential), given.username());
-                Ok(Flow::Next)
-            }
-            (None, Some(anonymous)) => {
-                auth::anonymous(ctx, anonymous)?;
-                Ok(Flow::Next)
-            }
-            (None, None) => {
-                let refused = Response::error(StatusCode::UNAUTHORIZED, "Unauthorized");
-                let challenge = self.challenge.clone();
-                Ok(Flow::Exit(
-                    refused.header(WWW_AUTHENTICATE.clone(), challenge),
-                ))
-            }
-        }
+        let known = self.known(ctx);
+        let found = known
+            .as_ref()
+            .map(|(credential, given)| (*credential, given.username()));
+        auth::conclude(ctx, found.ok_or(()), self.anonymous.as_deref(), |()| {
+            let refused = Response::error(StatusCode::UNAUTHORIZED, "Unauthorized");
+            auth::challenged(refused, &self.challenge)
+        })
     }
 }
 

@@ -8,7 +8,7 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -18,8 +18,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 use silverback_plugin::schema::EntityDef;
 use silverback_plugin::{
-    AccessCtx, ConfigError, Credential, Flow, Handler, HeaderKey, PhaseResult, Phases, Plugin,
-    PluginEnv, Response, Scopes, auth,
+    AccessCtx, ConfigError, Credential, Flow, Handler, PhaseResult, Phases, Plugin, PluginEnv,
+    Response, Scopes, auth,
 };
 
 pub use config::Config;
@@ -33,8 +33,6 @@ const NOT_SAME: &str = "HMAC signature does not match";
 /// The longest body that is checked, in bytes; a longer one does not match.
 const MAX_BODY: usize = 8 << 20;
 
-static WWW_AUTHENTICATE: LazyLock<HeaderKey> =
-    LazyLock::new(|| HeaderKey::from_static("WWW-Authenticate"));
 const X_DATE: HeaderName = HeaderName::from_static("x-date");
 const DIGEST: HeaderName = HeaderName::from_static("digest");
 
@@ -63,11 +61,6 @@ impl Plugin for HmacAuth {
     }
 
     fn compile(config: Config, _env: &PluginEnv<'_>) -> Result<Self, ConfigError> {
-        let challenge = match &config.realm {
-            Some(realm) => HeaderValue::from_str(&format!("hmac realm=\"{realm}\""))
-                .map_err(|_| ConfigError::new("realm", "cannot be part of a header"))?,
-            None => HeaderValue::from_static("hmac"),
-        };
         let skew = config.clock_skew.unwrap_or(300.0);
         Ok(HmacAuth {
             hide: config.hide_credentials,
@@ -76,15 +69,14 @@ impl Plugin for HmacAuth {
             check_body: config.validate_request_body,
             enforced: config.enforce_headers.unwrap_or_default(),
             algorithms: config.algorithms.unwrap_or_default(),
-            challenge,
+            challenge: auth::challenge("hmac", config.realm.as_deref())?,
         })
     }
 }
 
 impl Handler for HmacAuth {
     fn access(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
-        // With an anonymous consumer one of several authentication plugins is enough.
-        if self.anonymous.is_some() && ctx.facts.credential.is_some() {
+        if auth::proven(ctx, self.anonymous.as_deref()) {
             return Ok(Flow::Next);
         }
         if self.check_body {
@@ -109,24 +101,16 @@ impl HmacAuth {
         ctx: &mut AccessCtx<'_>,
         verdict: Result<(&Arc<Credential>, String), &'static str>,
     ) -> PhaseResult {
-        match (verdict, &self.anonymous) {
-            (Ok((credential, username)), _) => {
-                let owner = Some(&credential.consumer);
-                auth::authenticate(ctx, owner, Some(credential), Some(&username));
-                Ok(Flow::Next)
-            }
-            (Err(_), Some(anonymous)) => {
-                auth::anonymous(ctx, anonymous)?;
-                Ok(Flow::Next)
-            }
-            (Err(text), None) => {
-                let refused = Response::error(StatusCode::UNAUTHORIZED, text);
-                let challenge = self.challenge.clone();
-                Ok(Flow::Exit(
-                    refused.header(WWW_AUTHENTICATE.clone(), challenge),
-                ))
-            }
-        }
+        let found = match &verdict {
+            Ok((credential, username)) => Ok((*credential, Some(username.as_str()))),
+            Err(text) => Err(*text),
+        };
+        auth::conclude(ctx, found, self.anonymous.as_deref(), |text| {
+            auth::challenged(
+                Response::error(StatusCode::UNAUTHORIZED, text),
+                &self.challenge,
+            )
+        })
     }
 
     /// Whose signature the request carries, by which username; or what is wrong.

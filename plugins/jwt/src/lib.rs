@@ -9,7 +9,7 @@ mod places;
 mod tests;
 mod token;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use http::{HeaderValue, Method, StatusCode};
@@ -17,17 +17,14 @@ use serde_json::{Map, Value, json};
 use silverback_plugin::schema::field::{number, set, string};
 use silverback_plugin::schema::{EntityCheck, EntityDef};
 use silverback_plugin::{
-    AccessCtx, ConfigError, Credential, Flow, Handler, HeaderKey, PhaseResult, Phases, Plugin,
-    PluginEnv, Response, Scopes, auth,
+    AccessCtx, ConfigError, Credential, Flow, Handler, PhaseResult, Phases, Plugin, PluginEnv,
+    Response, Scopes, auth,
 };
 
 pub use config::Config;
 pub use credential::CREDENTIALS;
 use places::{Found, Places};
 use token::{Key, Token};
-
-static WWW_AUTHENTICATE: LazyLock<HeaderKey> =
-    LazyLock::new(|| HeaderKey::from_static("WWW-Authenticate"));
 
 /// The plugin.
 #[derive(Debug)]
@@ -108,37 +105,30 @@ enum Refusal {
 impl Handler for Jwt {
     fn access(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
         let preflight = ctx.request.parts.method == Method::OPTIONS;
-        if preflight && !self.run_on_preflight
-            // With an anonymous consumer one of several authentication plugins is enough.
-            || self.anonymous.is_some() && ctx.facts.credential.is_some()
-        {
+        if preflight && !self.run_on_preflight || auth::proven(ctx, self.anonymous.as_deref()) {
             return Ok(Flow::Next);
         }
-        match (self.authenticate(ctx), &self.anonymous) {
-            (Ok((credential, key)), _) => {
-                let owner = Some(&credential.consumer);
-                auth::authenticate(ctx, owner, Some(credential), Some(&key));
-                Ok(Flow::Next)
-            }
-            (Err(_), Some(anonymous)) => {
-                auth::anonymous(ctx, anonymous)?;
-                Ok(Flow::Next)
-            }
-            (Err(why), None) => Ok(self.refuse(why)),
-        }
+        let found = self.authenticate(ctx);
+        let found = match &found {
+            Ok((credential, key)) => Ok((*credential, Some(key.as_str()))),
+            Err(why) => Err(why),
+        };
+        auth::conclude(ctx, found, self.anonymous.as_deref(), |why| {
+            self.refuse(why)
+        })
     }
 }
 
 impl Jwt {
-    fn refuse(&self, why: Refusal) -> Flow {
+    fn refuse(&self, why: &Refusal) -> Response {
         let (body, challenge) = match why {
             Refusal::Nothing => (json!({ "message": "Unauthorized" }), &self.challenge),
             Refusal::Bad(text) => (json!({ "message": text }), &self.challenge_with_error),
-            Refusal::Claims(errors) => (errors.into(), &self.challenge_with_error),
+            Refusal::Claims(errors) => (errors.clone().into(), &self.challenge_with_error),
         };
         // As in Kong neither in another format nor with the request's id.
         let response = Response::json(StatusCode::UNAUTHORIZED, body.to_string());
-        Flow::Exit(response.header(WWW_AUTHENTICATE.clone(), challenge.clone()))
+        auth::challenged(response, challenge)
     }
 
     /// Whose token the request carries, and the name of the key it is signed with.

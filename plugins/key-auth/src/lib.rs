@@ -9,14 +9,14 @@ mod query;
 mod tests;
 
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use silverback_plugin::schema::EntityDef;
 use silverback_plugin::{
-    AccessCtx, ConfigError, Credential, Flow, Handler, HeaderKey, PhaseResult, Phases, Plugin,
-    PluginEnv, Response, Scopes, auth,
+    AccessCtx, ConfigError, Credential, Flow, Handler, PhaseResult, Phases, Plugin, PluginEnv,
+    Response, Scopes, auth,
 };
 
 use body::Fields;
@@ -31,9 +31,6 @@ const UNAUTHORIZED: &str = "Unauthorized";
 
 /// The longest body that is searched for a key, in bytes; a longer one has none.
 const MAX_BODY: usize = 8 << 20;
-
-static WWW_AUTHENTICATE: LazyLock<HeaderKey> =
-    LazyLock::new(|| HeaderKey::from_static("WWW-Authenticate"));
 
 /// The plugin.
 #[derive(Debug)]
@@ -61,11 +58,7 @@ impl Plugin for KeyAuth {
     }
 
     fn compile(config: Config, _env: &PluginEnv<'_>) -> Result<Self, ConfigError> {
-        let challenge = match &config.realm {
-            Some(realm) => HeaderValue::from_str(&format!("Key realm=\"{realm}\""))
-                .map_err(|_| ConfigError::new("realm", "cannot be part of a header"))?,
-            None => HeaderValue::from_static("Key"),
-        };
+        let challenge = auth::challenge("Key", config.realm.as_deref())?;
         let names = config
             .key_names
             .into_iter()
@@ -132,30 +125,25 @@ enum Found<'a> {
 impl KeyAuth {
     fn skips(&self, ctx: &AccessCtx<'_>) -> bool {
         (!self.run_on_preflight && ctx.request.parts.method == Method::OPTIONS)
-            // With an anonymous consumer one of several authentication plugins is enough.
-            || (self.anonymous.is_some() && ctx.facts.credential.is_some())
+            || auth::proven(ctx, self.anonymous.as_deref())
     }
 
     fn conclude(&self, ctx: &mut AccessCtx<'_>, verdict: Verdict<'_>) -> PhaseResult {
-        match (verdict, &self.anonymous) {
-            (Verdict::Known(credential), _) => {
-                let mut id = [0u8; 36];
+        let mut id = [0u8; 36];
+        let found = match verdict {
+            Verdict::Known(credential) => {
                 let id: &str = credential.id.as_hyphenated().encode_lower(&mut id);
-                auth::authenticate(ctx, Some(&credential.consumer), Some(credential), Some(id));
-                Ok(Flow::Next)
+                Ok((credential, Some(id)))
             }
-            (Verdict::Refused(_) | Verdict::NeedsBody, Some(anonymous)) => {
-                auth::anonymous(ctx, anonymous)?;
-                Ok(Flow::Next)
-            }
-            (Verdict::Refused(text), None) => Ok(self.refuse(text)),
-            (Verdict::NeedsBody, None) => Ok(self.refuse(NO_KEY)),
-        }
-    }
-
-    fn refuse(&self, text: &'static str) -> Flow {
-        let response = Response::error(StatusCode::UNAUTHORIZED, text);
-        Flow::Exit(response.header(WWW_AUTHENTICATE.clone(), self.challenge.clone()))
+            Verdict::Refused(text) => Err(text),
+            Verdict::NeedsBody => Err(NO_KEY),
+        };
+        auth::conclude(ctx, found, self.anonymous.as_deref(), |text| {
+            auth::challenged(
+                Response::error(StatusCode::UNAUTHORIZED, text),
+                &self.challenge,
+            )
+        })
     }
 
     fn authenticate<'d>(&self, ctx: &mut AccessCtx<'d>, body: &BodyState) -> Verdict<'d> {
