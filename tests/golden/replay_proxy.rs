@@ -10,7 +10,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 use silverback_testkit::gateway::{Endpoint, Gateway, Setup};
 use silverback_testkit::h1::Response;
-use silverback_testkit::process::free_port;
+use silverback_testkit::ports::free_port;
 use silverback_testkit::upstream::Upstream;
 
 use super::compare::{Comparison, Map};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use silverback_testkit::gateway::Gateway;
-use silverback_testkit::process::free_port;
+use silverback_testkit::ports::free_port;
 use silverback_testkit::upstream::{Answer, Upstream};
 
 use crate::Outcome;

@@ -3,7 +3,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`process`] | child processes that die with their parent, free ports |
+//! | [`process`] | child processes that die with their parent |
+//! | [`ports`] | ports for servers that must be told theirs before they start |
 //! | [`postgres`] | a private cluster; one database per test, copied from a migrated template |
 //! | [`redis`] | a private Redis |
 //! | [`upstream`] | echo and scripted upstreams that count what reaches them (feature `upstream`) |
@@ -21,6 +22,7 @@ mod error;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 pub mod h1;
+pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod redis;

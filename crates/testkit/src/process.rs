@@ -1,14 +1,12 @@
-//! Child processes that never outlive their parent, and free ports.
+//! Child processes that never outlive their parent.
 //!
 //! A test that panics, a run that is killed, a terminal that is closed: none of them may leave a server behind. Each child is
 //! its own process group (so that Ctrl-C reaches only the parent, which then stops its children in order), is stopped on
 //! `Drop`, and asks the kernel for a signal when its parent dies (`setpriv --pdeathsig`, from util-linux).
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -339,44 +337,6 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// A port of 127.0.0.1 that nobody listened on a moment ago.
-///
-/// # Errors
-/// [`Error::Io`] when none is left.
-pub fn free_port() -> Result<u16, Error> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .map_err(Error::io("no free port on 127.0.0.1"))?;
-    Ok(listener
-        .local_addr()
-        .map_err(Error::io("no free port on 127.0.0.1"))?
-        .port())
-}
-
-/// Whether somebody could listen on this port now, on any address.
-pub fn is_port_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
-        && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
-}
-
-/// For each wanted port the first free one from there on, no port twice; `None` where a hundred in a row are taken.
-pub fn next_free_ports<const N: usize>(
-    wanted: [u16; N],
-    is_free: impl Fn(u16) -> bool,
-) -> Option<[u16; N]> {
-    // A port that somebody wants by number is not given away to an earlier one that had to move.
-    let asked: HashSet<u16> = wanted.into_iter().collect();
-    let mut given = HashSet::new();
-    let mut ports = wanted;
-    for (index, &first) in wanted.iter().enumerate() {
-        let port = (first..first.saturating_add(100)).find(|&port| {
-            (port == first || !asked.contains(&port)) && !given.contains(&port) && is_free(port)
-        })?;
-        given.insert(port);
-        ports[index] = port;
-    }
-    Some(ports)
-}
-
 /// Removes what earlier processes left in the temporary folder: `<prefix><pid>-...` of processes that no longer run.
 pub fn sweep_stale(prefix: &str) {
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
@@ -449,31 +409,6 @@ fn spawn_from_lasting_thread(command: Command) -> std::io::Result<Child> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn wanted_ports_are_kept_when_they_are_free() {
-        assert_eq!(next_free_ports([8000, 8001], |_| true), Some([8000, 8001]));
-    }
-
-    #[test]
-    fn a_taken_port_moves_past_the_ones_that_others_want() {
-        assert_eq!(
-            next_free_ports([8000, 8001, 8443], |p| p != 8000),
-            Some([8002, 8001, 8443])
-        );
-    }
-
-    #[test]
-    fn no_port_is_given_twice() {
-        assert_eq!(next_free_ports([8000, 8000], |_| true), Some([8000, 8001]));
-        assert_eq!(next_free_ports([8000], |_| false), None);
-    }
-
-    #[test]
-    fn a_listening_port_is_not_free() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        assert!(!is_port_free(listener.local_addr().unwrap().port()));
-    }
 
     #[test]
     fn a_child_started_by_a_thread_survives_that_thread_and_dies_when_dropped() {

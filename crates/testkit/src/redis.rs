@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::Error;
+use crate::ports;
 use crate::process::{self, Process, Program};
 
 /// Where [`Server::shared`] looks for a server that a test run has started for all its processes.
@@ -39,7 +40,7 @@ impl Server {
         let folder = process::temporary(PREFIX);
         std::fs::create_dir_all(&folder)
             .map_err(Error::io(format!("cannot make {}", folder.display())))?;
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, process::free_port()?));
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free_port()?));
         let mut server = Self {
             addr,
             own: Some(Own {

@@ -26,7 +26,7 @@ pub(crate) struct Ports {
 impl Ports {
     /// Ports that nobody uses.
     pub(crate) fn free() -> Result<Self> {
-        let free = silverback_testkit::process::free_port;
+        let free = silverback_testkit::ports::free_port;
         Ok(Self {
             proxy: free()?,
             proxy_tls: free()?,

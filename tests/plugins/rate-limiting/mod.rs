@@ -148,7 +148,7 @@ async fn two_nodes_share_a_limit_in_redis() -> Outcome {
 #[tokio::test]
 async fn with_redis_away_requests_pass_or_fail_as_configured() -> Outcome {
     let upstream = Upstream::start().await?;
-    let port = silverback_testkit::process::free_port()?;
+    let port = silverback_testkit::ports::free_port()?;
     let config = |tolerant: bool| {
         json!({
             "year": 1, "policy": "redis", "fault_tolerant": tolerant,

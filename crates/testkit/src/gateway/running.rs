@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::{Endpoint, PREFIX, TEMPLATE, database_settings, migrate};
+use crate::ports;
 use crate::postgres::{Database, Server};
 use crate::process::{self, Process, Program};
 
@@ -48,7 +49,7 @@ impl Executable {
         process::sweep_stale(PREFIX);
         let prefix = process::temporary(PREFIX);
         std::fs::create_dir_all(&prefix)?;
-        let port = || Ok::<_, anyhow::Error>((Ipv4Addr::LOCALHOST, process::free_port()?).into());
+        let port = || Ok::<_, anyhow::Error>((Ipv4Addr::LOCALHOST, ports::free_port()?).into());
         let executable = Self {
             program: program.to_owned(),
             prefix,

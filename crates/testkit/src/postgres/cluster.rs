@@ -10,6 +10,7 @@ use nix::unistd::User;
 
 use super::{USER, programs, psql};
 use crate::Error;
+use crate::ports;
 use crate::process::{self, Process, Program, Signal};
 
 const START: Duration = Duration::from_secs(60);
@@ -81,7 +82,7 @@ impl Cluster {
     /// [`Error::Exited`] or [`Error::Timeout`] with the end of its log.
     pub fn start(&mut self) -> Result<(), Error> {
         if self.port == 0 {
-            self.port = process::free_port()?;
+            self.port = ports::free_port()?;
         }
         let end = Instant::now() + START;
         loop {

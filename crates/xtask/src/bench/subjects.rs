@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use silverback_testkit::client::Client;
+use silverback_testkit::ports;
 use silverback_testkit::postgres::Cluster;
 use silverback_testkit::process::{self, Process, Program, Signal};
 
@@ -242,5 +243,5 @@ fn answers(addr: SocketAddr) -> bool {
 }
 
 fn free_addr() -> Result<SocketAddr> {
-    Ok((Ipv4Addr::LOCALHOST, process::free_port()?).into())
+    Ok((Ipv4Addr::LOCALHOST, ports::free_port()?).into())
 }

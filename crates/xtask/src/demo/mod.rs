@@ -19,6 +19,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use silverback_testkit::client::Client;
+use silverback_testkit::ports;
 use silverback_testkit::postgres::{Cluster, Keep};
 use silverback_testkit::process::{self, Process, Program};
 
@@ -90,7 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             database
         }
     };
-    let ports = process::next_free_ports([8000, 8443, 8001, 8007], process::is_port_free)
+    let ports = ports::next_free_ports([8000, 8443, 8001, 8007], ports::is_port_free)
         .context("no free ports from 8000, 8001, 8007 and 8443 on")?;
     let [proxy, proxy_tls, admin, status] = ports;
     let node = Node {
