@@ -12,16 +12,21 @@ pub struct HeaderKey {
 }
 
 impl HeaderKey {
-    /// From a constant in its wire spelling.
+    /// From a constant in its wire spelling. A spelling with capital letters is never freed: keep the result in a `static`
+    /// and clone it, do not make one for each request.
     ///
     /// # Panics
     /// When the text is not a header name; meant for constants in `static`s.
     pub fn from_static(wire: &'static str) -> Self {
         // The lower-case spelling lives as long as the program, as the constant does: cloning the name then touches no counter of
         // references that threads would share.
-        let name = HeaderName::from_static(Box::leak(wire.to_ascii_lowercase().into_boxed_str()));
+        let lower = if wire.bytes().any(|b| b.is_ascii_uppercase()) {
+            Box::leak(wire.to_ascii_lowercase().into_boxed_str())
+        } else {
+            wire
+        };
         HeaderKey {
-            name,
+            name: HeaderName::from_static(lower),
             wire: Bytes::from_static(wire.as_bytes()),
         }
     }
@@ -43,5 +48,19 @@ impl HeaderKey {
     /// The spelling on the wire; always ASCII.
     pub fn wire(&self) -> &Bytes {
         &self.wire
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lower_case_constant_is_not_copied() {
+        const TEXT: &str = "grpc-message";
+        let key = HeaderKey::from_static(TEXT);
+        assert_eq!(key.name().as_str().as_ptr(), TEXT.as_ptr());
+        assert_eq!(key.wire().as_ptr(), TEXT.as_ptr());
+        assert_eq!(HeaderKey::from_static("Grpc-Message").name(), TEXT);
     }
 }

@@ -1,5 +1,7 @@
 //! Header names and values that are used for every request, made once.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use silverback_plugin::HeaderKey;
@@ -71,9 +73,20 @@ names! {
     GRPC_PUSHBACK = "grpc-retry-pushback-ms";
 }
 
-/// `Location`.
-pub(crate) fn location() -> HeaderKey {
-    HeaderKey::from_static("Location")
+macro_rules! keys {
+    ($($id:ident = $text:literal;)*) => {
+        $(pub(crate) static $id: LazyLock<HeaderKey> = LazyLock::new(|| HeaderKey::from_static($text));)*
+    };
+}
+
+// Headers of the answers that the gateway gives by itself.
+keys! {
+    K_CONNECTION = "Connection";
+    K_CONTENT_TYPE = "Content-Type";
+    K_GRPC_MESSAGE = "grpc-message";
+    K_GRPC_STATUS = "grpc-status";
+    K_LOCATION = "Location";
+    K_UPGRADE = "Upgrade";
 }
 
 /// A number as a header's value.

@@ -22,7 +22,10 @@ use crate::body::{Body, Left, NoBody};
 use crate::errors::text_of;
 use crate::exchange::{Exchange, at, authority, now, view};
 use crate::framing::{valid_host, valid_path};
-use crate::names::{FORWARDED_HOST, FORWARDED_PROTO, GRPC_ATTEMPTS, KONG_DEBUG, RETRY_ATTEMPT};
+use crate::names::{
+    FORWARDED_HOST, FORWARDED_PROTO, GRPC_ATTEMPTS, K_CONNECTION, K_CONTENT_TYPE, K_GRPC_MESSAGE,
+    K_GRPC_STATUS, K_UPGRADE, KONG_DEBUG, RETRY_ATTEMPT,
+};
 use crate::respond::{Origin, handled, redirect, respond};
 use crate::tls::ServerName;
 use crate::upstream_headers::plain_host;
@@ -193,21 +196,11 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
 }
 
 fn wrong_protocol(verdict: ProtocolVerdict, client: &Parts, trusted: bool) -> Response {
-    let upgrade = |to: &'static str| {
-        (
-            HeaderKey::from_static("Upgrade"),
-            HeaderValue::from_static(to),
-        )
-    };
-    let connection = || {
-        (
-            HeaderKey::from_static("Connection"),
-            HeaderValue::from_static("Upgrade"),
-        )
-    };
+    let set = |key: &HeaderKey, value| (key.clone(), HeaderValue::from_static(value));
     let asking = |text: &'static str, to: &'static str| {
         let mut r = Response::error(StatusCode::UPGRADE_REQUIRED, text);
-        r.headers.extend([connection(), upgrade(to)]);
+        r.headers
+            .extend([set(&K_CONNECTION, "Upgrade"), set(&K_UPGRADE, to)]);
         r
     };
     match verdict {
@@ -239,12 +232,11 @@ fn wrong_protocol(verdict: ProtocolVerdict, client: &Parts, trusted: bool) -> Re
             "Non-gRPC request matched gRPC route",
         ),
         ProtocolVerdict::NeedsGrpcTls => {
-            let set = |k, v| (HeaderKey::from_static(k), HeaderValue::from_static(v));
             let mut r = Response::empty(StatusCode::OK);
             r.headers.extend([
-                set("Content-Type", "application/grpc"),
-                set("grpc-status", "1"),
-                set("grpc-message", "gRPC request matched gRPCs route"),
+                set(&K_CONTENT_TYPE, "application/grpc"),
+                set(&K_GRPC_STATUS, "1"),
+                set(&K_GRPC_MESSAGE, "gRPC request matched gRPCs route"),
             ]);
             r
         }

@@ -9,7 +9,7 @@ use silverback_plugin::{Body, BodyCtx, Phases, Response, ResponseCtx};
 
 use crate::errors::{self, Format};
 use crate::exchange::{Exchange, view};
-use crate::names::number;
+use crate::names::{K_LOCATION, number};
 use crate::response_headers::{self, HeadView};
 
 /// What a response of the gateway is about.
@@ -254,7 +254,7 @@ pub(crate) fn redirect(status: StatusCode, location: HeaderValue) -> Response {
         headers: Default::default(),
         body,
     }
-    .header(crate::names::location(), location)
+    .header(K_LOCATION.clone(), location)
 }
 
 #[cfg(test)]
