@@ -34,11 +34,11 @@ pub fn free_port() -> Result<u16, Error> {
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     for step in 0..RANGE {
         let port = end - RANGE + (offset + step) % RANGE;
-        if let Some(lock) = locked(&folder, port)? {
-            if is_port_free(port) {
-                given.push(lock);
-                return Ok(port);
-            }
+        if let Some(lock) = locked(&folder, port)?
+            && is_port_free(port)
+        {
+            given.push(lock);
+            return Ok(port);
         }
     }
     Err(Error::io("no free port on 127.0.0.1")(
