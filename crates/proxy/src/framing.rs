@@ -73,7 +73,14 @@ pub(crate) struct Seen<'a> {
     pub(crate) content_type: Option<&'a [u8]>,
 }
 
-/// Judges the bytes at the start of a request.
+/// How many bytes in front of a request are empty lines, which are forgiven (RFC 9112, 2.2). They are no part of it.
+pub(crate) fn empty_lines(buf: &[u8]) -> usize {
+    buf.iter()
+        .take_while(|b| matches!(b, b'\r' | b'\n'))
+        .count()
+}
+
+/// Judges the bytes at the start of a request, behind what [`empty_lines`] counts.
 pub(crate) fn judge(buf: &[u8]) -> Verdict<'_> {
     let mut reader = Reader {
         seen: Seen::default(),
@@ -102,14 +109,9 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn run(&mut self, buf: &'a [u8]) -> Result<Option<Head>, Refusal> {
-        // Empty lines before a request are forgiven (RFC 9112, 2.2).
-        let mut at = buf
-            .iter()
-            .take_while(|b| matches!(b, b'\r' | b'\n'))
-            .count();
-        let start = at;
+        let mut at = 0;
         let Some(line) = line(buf, &mut at) else {
-            return if buf.len() - start > LONGEST_LINE {
+            return if buf.len() > LONGEST_LINE {
                 Err(Refusal::UriTooLong)
             } else {
                 Ok(None)
@@ -122,7 +124,7 @@ impl<'a> Reader<'a> {
         loop {
             let from = at;
             let Some(line) = self::line(buf, &mut at) else {
-                let long = buf.len() - from > LONGEST_LINE || buf.len() - start > LONGEST_HEAD;
+                let long = buf.len() - from > LONGEST_LINE || buf.len() > LONGEST_HEAD;
                 return if long {
                     Err(Refusal::HeaderTooLarge)
                 } else {
@@ -132,7 +134,7 @@ impl<'a> Reader<'a> {
             if line.is_empty() {
                 break;
             }
-            if line.len() > LONGEST_LINE || at - start > LONGEST_HEAD {
+            if line.len() > LONGEST_LINE || at > LONGEST_HEAD {
                 return Err(Refusal::HeaderTooLarge);
             }
             self.header(line)?;
@@ -147,8 +149,7 @@ impl<'a> Reader<'a> {
             b"TRACE" | b"CONNECT" => return Err(Refusal::MethodNotAllowed),
             _ => {}
         }
-        let rewritten =
-            absolute.map(|(authority, path)| self.rewrite(authority, path, &buf[start..at]));
+        let rewritten = absolute.map(|(authority, path)| self.rewrite(authority, path, &buf[..at]));
         Ok(Some(Head {
             len: at,
             body,
@@ -537,10 +538,7 @@ mod tests {
             passed("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n").body,
             Framing::Chunked
         );
-        assert_eq!(
-            passed("\r\nGET / HTTP/1.0\r\n\r\n").body,
-            Framing::Length(0)
-        );
+        assert_eq!(passed("GET / HTTP/1.0\r\n\r\n").body, Framing::Length(0));
         assert!(passed("GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\r\n").upgrade);
         assert!(!passed("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n").upgrade);
     }

@@ -23,7 +23,7 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::framing::{Chunks, Framing, Refusal, Seen, Verdict, judge};
+use crate::framing::{Chunks, Framing, Refusal, Seen, Verdict, empty_lines, judge};
 
 /// How long and how much is read from a client after its request was refused, so that it sees the answer rather than a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -66,6 +66,8 @@ pub(crate) struct Gate<S> {
     inner: S,
     state: State,
     upgrade: bool,
+    /// How many bytes of empty lines came in front of the request.
+    empty: usize,
     /// Bytes of the client that were read and not yet passed on.
     held: BytesMut,
     /// How many of `held` may be passed on.
@@ -79,6 +81,9 @@ pub(crate) struct Gate<S> {
     refuse: Arc<dyn Refuse>,
 }
 
+/// How many bytes of empty lines may come in front of a request: some old clients send one behind a body, nobody sends hundreds.
+const EMPTY_LINES: usize = 1024;
+
 /// How much is collected before it is written.
 const COLLECTED: usize = 2048;
 
@@ -88,6 +93,7 @@ impl<S: IO> Gate<S> {
             inner,
             state: State::Head,
             upgrade: false,
+            empty: 0,
             held: BytesMut::new(),
             free: 0,
             eof: false,
@@ -105,6 +111,7 @@ impl<S: IO> Gate<S> {
             _ => State::Closed,
         };
         self.upgrade = false;
+        self.empty = 0;
     }
 
     /// Puts bytes that were passed on already back in front of the stream.
@@ -116,7 +123,16 @@ impl<S: IO> Gate<S> {
 
     /// Judges the held bytes as the start of a request. Answers whether the engine can be served now.
     fn judge_held(&mut self) -> bool {
-        match judge(&self.held) {
+        // Empty lines go at once, so that they are neither kept nor read again with the bytes that follow.
+        let empty = empty_lines(&self.held);
+        self.held.advance(empty);
+        self.empty += empty;
+        let verdict = if self.empty > EMPTY_LINES {
+            Verdict::Refuse(Refusal::BadRequest, Seen::default())
+        } else {
+            judge(&self.held)
+        };
+        match verdict {
             Verdict::Incomplete => return false,
             Verdict::Pass(head) => {
                 let mut len = head.len;
@@ -285,7 +301,8 @@ impl<S: IO> Gate<S> {
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if let Verdict::Pass(head) = judge(buf.filled())
+            if empty_lines(buf.filled()) == 0
+                && let Verdict::Pass(head) = judge(buf.filled())
                 && head.rewritten.is_none()
             {
                 self.upgrade = head.upgrade;
@@ -582,6 +599,40 @@ mod tests {
             read(&mut gate, request).await;
             gate.next_request();
         }
+    }
+
+    #[tokio::test]
+    async fn empty_lines_before_a_request_are_dropped() {
+        let (mut client, mut gate) = gate();
+        for _ in 0..2 {
+            client
+                .write_all(format!("\r\n\n{A}\r\n").as_bytes())
+                .await
+                .unwrap();
+            read(&mut gate, A).await;
+            assert!(pending(&mut gate).await);
+            gate.next_request();
+        }
+        client.write_all(b"\r\n").await.unwrap();
+        assert!(pending(&mut gate).await);
+        assert!(gate.held.is_empty());
+    }
+
+    #[tokio::test]
+    async fn endless_empty_lines_are_refused() {
+        let (mut client, mut gate) = gate();
+        // In pieces, as somebody sends them who wants them kept.
+        for _ in 0..=EMPTY_LINES / 128 {
+            client.write_all(&b"\r\n".repeat(64)).await.unwrap();
+            if !matches!(gate.state, State::Head) {
+                break;
+            }
+            assert!(pending(&mut gate).await);
+            assert!(gate.held.is_empty());
+        }
+        let mut answer = [0; 10];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"BadRequest");
     }
 
     #[tokio::test]
