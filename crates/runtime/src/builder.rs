@@ -221,9 +221,6 @@ impl Builder {
         if plugins {
             self.chains.compile(&self.tables, &self.registries);
         }
-        if dirty.everything {
-            self.routes.forget();
-        }
         self.finish(plugins, plugins)
     }
 
@@ -260,7 +257,6 @@ impl Builder {
     pub fn problems(&self) -> Vec<Problem> {
         self.routes
             .problems()
-            .iter()
             .chain(self.services.problems())
             .chain(self.chains.problems())
             .cloned()

@@ -1,6 +1,6 @@
 //! Routes and their router: built as a whole, or amended when little has changed since.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use silverback_entities::{Route, Tables};
@@ -31,15 +31,24 @@ pub(super) struct Parts<'a> {
     pub(super) registries: &'a Registries,
 }
 
+/// A row that cannot be served as it is.
+struct Bad {
+    row: Arc<Route>,
+    /// What is served in its place: the row as it was when it could be.
+    good: Option<Arc<Route>>,
+    problem: Problem,
+}
+
 /// The routes of the last whole build, and which of them are no longer as they were.
 #[derive(Default)]
 pub(super) struct RouteTable {
     base: Option<Base>,
     /// Routes that changed, came or went since.
     changed: HashSet<Uuid>,
-    /// What was answered last: what is in force when something cannot be built.
+    /// What was answered last.
     last: Option<Routing>,
-    problems: Vec<Problem>,
+    /// By the route's id.
+    bad: BTreeMap<Uuid, Bad>,
 }
 
 impl RouteTable {
@@ -48,19 +57,14 @@ impl RouteTable {
         self.changed.extend(routes);
     }
 
-    /// Takes note that any route may have changed.
-    pub(super) fn forget(&mut self) {
-        self.base = None;
-    }
-
     /// Whether there is something to gain from a whole build.
     pub(super) fn amended(&self) -> bool {
         !self.changed.is_empty()
     }
 
     /// Routes that cannot be served as they are.
-    pub(super) fn problems(&self) -> &[Problem] {
-        &self.problems
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.bad.values().map(|b| &b.problem)
     }
 
     /// The routes as they were before the last change, with the changes since.
@@ -70,6 +74,7 @@ impl RouteTable {
         {
             return last.clone();
         }
+        self.forgive(parts.tables);
         match self.amend(&mut parts) {
             Some(routing) => {
                 self.last = Some(routing.clone());
@@ -81,28 +86,20 @@ impl RouteTable {
 
     /// All routes anew. `plugins_changed` says that chains have to be looked up again.
     pub(super) fn rebuild(&mut self, mut parts: Parts<'_>, plugins_changed: bool) -> Routing {
-        let routes = self.all(&mut parts, plugins_changed);
-        let same = match &self.base {
-            // The router knows rules and order of the routes, and nothing of their plugins.
-            Some((router, _)) if plugins_changed && self.changed.is_empty() => Some(router.clone()),
-            _ => None,
-        };
-        let built = match same {
-            Some(router) => Ok(router),
-            None => Router::build(&entries(&routes), parts.registries.flavor).map(Arc::new),
-        };
-        let (router, routes) = match (built, &self.last) {
-            (Ok(router), _) => {
-                self.problems.clear();
-                (router, routes)
-            }
-            (Err(problems), last) => {
-                self.problems = problems.into_iter().map(problem).collect();
-                // A router that cannot be built leaves the old routes in force.
-                match last {
-                    Some(last) => return last.clone(),
-                    None => self.without_bad_routes(&routes, parts.registries),
+        self.forgive(parts.tables);
+        let (router, routes) = loop {
+            let routes = self.all(&mut parts, plugins_changed);
+            let built = match &self.base {
+                // The router knows rules and order of the routes, and nothing of their plugins.
+                Some((router, base)) if same_rules(base, &routes) => {
+                    break (router.clone(), routes);
                 }
+                _ => Router::build(&entries(&routes), parts.registries.flavor),
+            };
+            match built {
+                Ok(router) => break (Arc::new(router), routes),
+                // Then without those.
+                Err(problems) => self.blame(problems, &routes),
             }
         };
         self.changed.clear();
@@ -114,31 +111,28 @@ impl RouteTable {
 
     /// The last whole build with the changes since beside it; `None` when that cannot be or is not worth it.
     fn amend(&mut self, parts: &mut Parts<'_>) -> Option<Routing> {
-        let (router, base) = self.base.as_ref()?;
+        let (router, base) = self.base.clone()?;
         if self.changed.len() > FEW {
             return None;
         }
-        let mut gone: Vec<usize> = Vec::with_capacity(self.changed.len());
-        let mut added = Vec::with_capacity(self.changed.len());
-        for id in &self.changed {
-            let before = base.binary_search_by_key(id, |r| r.route.id).ok();
-            gone.extend(before);
-            let Some(row) = parts.tables.routes.get(id) else {
-                continue;
-            };
-            let known = self.last.as_ref().and_then(|(_, routes)| routes.by_id(*id));
-            added.extend(parts.make(row, known, false));
-        }
-        added.sort_unstable_by_key(|r| r.route.id);
+        let find = |id| base.binary_search_by_key(id, |r| r.route.id).ok();
+        let mut gone: Vec<usize> = self.changed.iter().filter_map(find).collect();
         gone.sort_unstable();
-        match router.amend(&gone, &entries(&added))? {
-            Ok(router) => {
-                self.problems.clear();
-                Some((Arc::new(router), Routes::amended(base.clone(), gone, added)))
+        loop {
+            let mut added = Vec::with_capacity(self.changed.len());
+            for id in &self.changed {
+                let Some(row) = parts.tables.routes.get(id).and_then(|r| self.served(r)) else {
+                    continue;
+                };
+                let known = self.last.as_ref().and_then(|(_, routes)| routes.by_id(*id));
+                added.extend(parts.make(row, known, false));
             }
-            Err(problems) => {
-                self.problems = problems.into_iter().map(problem).collect();
-                self.last.clone()
+            added.sort_unstable_by_key(|r| r.route.id);
+            match router.amend(&gone, &entries(&added))? {
+                Ok(router) => {
+                    return Some((Arc::new(router), Routes::amended(base, gone, added)));
+                }
+                Err(problems) => self.blame(problems, &added),
             }
         }
     }
@@ -149,27 +143,56 @@ impl RouteTable {
         let known: HashMap<Uuid, &Arc<RouteRuntime>> = last.map(|r| (r.route.id, r)).collect();
         let mut out = Vec::with_capacity(parts.tables.routes.len());
         for row in parts.tables.routes.values() {
+            let Some(row) = self.served(row) else {
+                continue;
+            };
             out.extend(parts.make(row, known.get(&row.id).copied(), plugins_changed));
         }
         out.sort_unstable_by_key(|r| r.route.id);
         out.into()
     }
 
-    /// At the first build there is nothing to keep: all routes are served but those that cannot be.
-    fn without_bad_routes(&self, routes: &[Arc<RouteRuntime>], registries: &Registries) -> Base {
-        let bad: Vec<Uuid> = self.problems.iter().map(|p| p.id).collect();
-        let good: Arc<[_]> = routes
-            .iter()
-            .filter(|r| !bad.contains(&r.route.id))
-            .cloned()
-            .collect();
-        match Router::build(&entries(&good), registries.flavor) {
-            Ok(router) => (Arc::new(router), good),
-            Err(_) => {
-                let none = Router::build(&[], registries.flavor);
-                let none = none
-                    .unwrap_or_else(|_| unreachable!("a router without routes has no problems"));
-                (Arc::new(none), Arc::from([]))
+    /// The row that is served for this one of the tables: itself, its last good form, or none.
+    fn served<'a>(&'a self, row: &'a Arc<Route>) -> Option<&'a Arc<Route>> {
+        match self.bad.get(&row.id) {
+            Some(bad) => bad.good.as_ref(),
+            None => Some(row),
+        }
+    }
+
+    /// Forgets what was wrong with rows that are no more as they were.
+    fn forgive(&mut self, tables: &Tables) {
+        self.bad.retain(|id, bad| {
+            let now = tables.routes.get(id);
+            now.is_some_and(|row| Arc::ptr_eq(row, &bad.row))
+        });
+    }
+
+    /// Takes the rows that a router could not be made of out of those that are served. Each call takes at least one of `routes`
+    /// out, so that trying again comes to an end.
+    fn blame(&mut self, problems: Vec<silverback_router::Problem>, routes: &[Arc<RouteRuntime>]) {
+        for p in problems {
+            let find = |list: &[Arc<RouteRuntime>]| {
+                let n = list.binary_search_by_key(&p.route, |r| r.route.id).ok()?;
+                Some(list[n].route.clone())
+            };
+            let Some(row) = find(routes) else {
+                unreachable!("a router has problems with the routes it is given, and no others")
+            };
+            let good = || {
+                let (_, routes) = self.last.as_ref()?;
+                let good = &routes.by_id(p.route)?.route;
+                (!Arc::ptr_eq(good, &row)).then(|| good.clone())
+            };
+            match self.bad.get_mut(&p.route) {
+                // One route may have several problems.
+                Some(bad) if Arc::ptr_eq(&bad.row, &row) => {}
+                // What was good is good no longer.
+                Some(bad) => bad.good = None,
+                None => {
+                    let (good, problem) = (good(), problem(p));
+                    self.bad.insert(problem.id, Bad { row, good, problem });
+                }
             }
         }
     }
@@ -225,6 +248,18 @@ fn entries(routes: &[Arc<RouteRuntime>]) -> Vec<Entry> {
         service: r.service.as_ref().map(|s| s.service.clone()),
     };
     routes.iter().map(entry).collect()
+}
+
+/// Whether a router of the ones is a router of the others.
+fn same_rules(a: &[Arc<RouteRuntime>], b: &[Arc<RouteRuntime>]) -> bool {
+    fn row(r: &RouteRuntime) -> Option<&Arc<silverback_entities::Service>> {
+        r.service.as_ref().map(|s| &s.service)
+    }
+    let same = |(a, b): (&Arc<RouteRuntime>, &Arc<RouteRuntime>)| {
+        Arc::ptr_eq(a, b)
+            || Arc::ptr_eq(&a.route, &b.route) && row(a).map(Arc::as_ptr) == row(b).map(Arc::as_ptr)
+    };
+    a.len() == b.len() && a.iter().zip(b).all(same)
 }
 
 fn same_service(

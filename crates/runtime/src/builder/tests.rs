@@ -26,6 +26,7 @@ use crate::chain::{Outcome, Picks};
 use crate::registry::{NodeServices, Pools};
 use crate::vault::Environment;
 
+mod bad_routes;
 mod secrets;
 
 record! {
