@@ -4,6 +4,8 @@
 //! over whole when the last piece is replayed (HTTP/2 with a known length). What cannot be kept is answered with 413: a body is
 //! never lost on the way.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -35,6 +37,8 @@ impl BodySource for NoBody {
 /// The body of a request, read when somebody asks.
 pub(crate) struct Body<'a> {
     session: &'a mut Session,
+    /// Between two pieces.
+    limit: Duration,
     state: State,
 }
 
@@ -56,9 +60,11 @@ pub(crate) enum Left {
 }
 
 impl<'a> Body<'a> {
-    pub(crate) fn new(session: &'a mut Session) -> Self {
+    /// `limit`: how long to wait for each piece of it.
+    pub(crate) fn new(session: &'a mut Session, limit: Duration) -> Self {
         Body {
             session,
+            limit,
             state: State::Unread,
         }
     }
@@ -117,7 +123,12 @@ impl<'a> Body<'a> {
             if late.is_some_and(|l| l - all.len() <= REPLAYED) {
                 self.session.enable_retry_buffering();
             }
-            let Some(piece) = self.session.read_request_body().await.map_err(failed)? else {
+            // Pingora watches the time over HTTP/1 only.
+            let piece = tokio::time::timeout(self.limit, self.session.read_request_body());
+            let piece = piece
+                .await
+                .map_err(|_| PluginError::new("request body did not arrive in time"))?;
+            let Some(piece) = piece.map_err(failed)? else {
                 break;
             };
             if all.len() + piece.len() > max {

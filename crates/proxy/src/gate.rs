@@ -103,6 +103,14 @@ impl<S: IO> Gate<S> {
         }
     }
 
+    /// A stream of another protocol from the beginning, passed on as it comes.
+    pub(crate) fn tunnel(inner: S, refuse: Arc<dyn Refuse>) -> Self {
+        Gate {
+            state: State::Tunnel,
+            ..Gate::new(inner, refuse)
+        }
+    }
+
     /// Makes ready for the next request, once the engine is done with one.
     pub(crate) fn next_request(&mut self) {
         self.state = match self.state {

@@ -273,7 +273,7 @@ async fn phase_with_body(
     // The body is read through the session, so the head cannot be borrowed from it meanwhile.
     let parts = session.req_header().as_owned_parts();
     let target = session.req_header().raw_path().to_vec();
-    let mut body = Body::new(session);
+    let mut body = Body::new(session, x.shared.config.client_read_timeout);
     let outcome = run(&parts, &target, x, &mut body, rewrite).await;
     match (body.finish().await, &outcome) {
         (Left::Intact, _) => {}

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures::FutureExt;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as TcpIo;
 use pingora_core::protocols::{ALPN, GetSocketDigest, IO, SocketDigest, Ssl, Stream};
@@ -23,11 +23,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
-use crate::config::Shared;
+use crate::config::{ProxyConfig, Shared};
 use crate::gate::{Gate, Refuse};
 use crate::refuse::Refuser;
 use crate::service::Proxy;
 use crate::tls::{Acceptor, Certificate, CertificateError};
+
+/// Length of what an HTTP/2 client sends first (RFC 9113, 3.4).
+const H2_PREFACE: usize = 24;
 
 /// An address to listen on; one entry of Kong's `proxy_listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,6 +263,7 @@ async fn worker(shared: Shared, doors: Vec<Door>, mut stop: watch::Receiver<Opti
         ..ServerConf::default()
     };
     let mut proxy = HttpProxy::new(Proxy::new(shared.clone()), Arc::new(conf));
+    proxy.server_options = Some(server_options(&shared.config));
     proxy.handle_init_modules();
     let (stopped, stopping) = watch::channel(false);
     let worker = Arc::new(Worker {
@@ -286,6 +290,18 @@ async fn worker(shared: Shared, doors: Vec<Door>, mut stop: watch::Receiver<Opti
     worker.proxy.http_cleanup().await;
     // Nothing is ever sent; the channel ends with the last connection.
     let _ = tokio::time::timeout(grace, closed.recv()).await;
+}
+
+fn server_options(config: &ProxyConfig) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    // Without keep-alive a client still gets the time to send its first request.
+    let idle = if config.client_keepalive.is_zero() {
+        config.client_read_timeout
+    } else {
+        config.client_keepalive
+    };
+    options.h2_idle_timeout = Some(idle);
+    options
 }
 
 async fn accept(worker: Arc<Worker>, door: Door, open: mpsc::Sender<()>) {
@@ -346,13 +362,25 @@ async fn connection(worker: &Worker, stream: TcpStream, peer: SocketAddr, tls: O
         Err(_) => return tracing::info!(%peer, "TLS handshake timed out"),
     };
     if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
-        worker
-            .proxy
-            .process_new(Box::new(io), &worker.stopping)
-            .await;
+        http2(worker, io, peer).await;
     } else {
         http1(worker, io).await;
     }
+}
+
+/// Serves an HTTP/2 connection, once its client has begun to speak: Pingora would wait for that without end.
+async fn http2<S: IO + 'static>(worker: &Worker, mut io: S, peer: SocketAddr) {
+    let mut preface = [0; H2_PREFACE];
+    let limit = worker.shared.config.client_read_timeout;
+    match tokio::time::timeout(limit, io.read_exact(&mut preface)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(e)) => return tracing::debug!(%peer, "no HTTP/2 preface: {e}"),
+        Err(_) => return tracing::debug!(%peer, "no HTTP/2 preface in time"),
+    }
+    let mut gate = Gate::tunnel(io, worker.refuse.clone());
+    gate.unread(&preface);
+    let stream: Stream = Box::new(gate);
+    worker.proxy.process_new(stream, &worker.stopping).await;
 }
 
 /// Serves the requests of an HTTP/1 connection, one after the other.

@@ -52,6 +52,69 @@ async fn tls_is_served_with_http1_and_offers_http2() {
     assert_eq!(up.seen()[0].headers.get("X-Forwarded-Proto"), Some("https"));
 }
 
+/// Serves with short limits, and what comes of a client that speaks HTTP/2, sends these frames and then nothing.
+async fn until_closed(rows: Vec<Change>, limits: [u64; 2], frames: &'static [u8]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let [read, keepalive] = limits.map(Duration::from_millis);
+    let config = ProxyConfig {
+        client_read_timeout: read,
+        client_keepalive: keepalive,
+        ..ProxyConfig::default()
+    };
+    let rig = serve(rows, config);
+    let listeners = Listeners::bind(&[Listen::https("127.0.0.1:0".parse().unwrap())], 1).unwrap();
+    let server = listeners
+        .serve(&rig.shared, &[certificate(dir.path())])
+        .unwrap();
+    let address = server.addresses()[0];
+    let work = move || {
+        let mut stream = connect(address, b"\x02h2");
+        stream
+            .get_ref()
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream.write_all(frames).unwrap();
+        let mut all = Vec::new();
+        // However it is closed, it is closed before the client loses patience.
+        if let Err(e) = stream.read_to_end(&mut all) {
+            assert_ne!(e.kind(), std::io::ErrorKind::WouldBlock);
+        }
+        all
+    };
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+const LONG: u64 = 3_600_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_client_that_never_speaks_is_closed() {
+    assert!(until_closed(vec![], [100, LONG], b"").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http2_client_is_closed() {
+    let frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let answer = until_closed(vec![], [LONG, 100], frames).await;
+    // The server's own settings and its word on the client's.
+    assert_eq!(answer[3], 4, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_body_that_does_not_come_is_given_up() {
+    // Settings, then the head of `POST / ` without an end of the stream.
+    let frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x06\x01\x04\0\0\0\x01\x83\x87\x84\x41\x01h";
+    let rows = vec![
+        service(1, "127.0.0.1:1".parse().unwrap(), json!({})),
+        route(2, "/", 1, json!({})),
+        plugin(3, 2, json!({"access": "read"})),
+    ];
+    let answer = until_closed(rows, [100, 100], frames).await;
+    let heads = answer
+        .windows(9)
+        .filter(|w| w[3] == 1 && w[5..] == [0, 0, 0, 1]);
+    assert!(heads.count() > 0, "{answer:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_on_a_tls_port_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
