@@ -10,7 +10,7 @@
 //!
 //! # `ttl`
 //! Entities with [`EntityDef::ttl`] take `ttl`, whole seconds from 0 to [`MAX_TTL`]. [`complete`] answers it as it was given, or null;
-//! [`patch`] only when it was given. Kong reports a bad one as "invalid option" (code 11) before anything else:
+//! [`patch`] only when it was given and is not null, so that the end of a row stays as it is when nobody speaks of it. Kong reports a bad one as "invalid option" (code 11) before anything else:
 //! ask [`ttl_violation`] first for the same; here it is a violation of the field `ttl`.
 //!
 //! # Transformations
@@ -97,7 +97,7 @@ pub fn patch(
     let mut row = fill::record(&def.record, merged, Mode::Merged).map_err(Violations)?;
     fill::automatic(def, &mut row, false, now);
     finish(def, &mut row, true, ttl.as_ref(), &given, Some(existing))?;
-    if let Some(ttl) = ttl {
+    if let Some(ttl) = ttl.filter(|ttl| !ttl.is_null()) {
         row.insert("ttl".into(), ttl);
     }
     Ok(row)

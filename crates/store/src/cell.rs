@@ -24,6 +24,8 @@ pub(crate) enum Cell {
     Bool(bool),
     /// Microseconds since 1970.
     Time(i64),
+    /// The moment after all others, which in an update stands for the one that is there.
+    Kept,
     /// JSON text.
     Json(String),
     Texts(Vec<String>),
@@ -43,6 +45,8 @@ impl ToSql for Cell {
             Cell::Float(v) => out.put_f64(*v),
             Cell::Bool(v) => out.put_u8(u8::from(*v)),
             Cell::Time(v) => out.put_i64(v - EPOCH_2000),
+            // Postgres' `infinity`.
+            Cell::Kept => out.put_i64(i64::MAX),
             Cell::Json(v) => {
                 // The version of jsonb's binary form.
                 out.put_u8(1);
@@ -69,7 +73,8 @@ pub(crate) fn now_micros() -> i64 {
 }
 
 /// One cell per column, `id` first, and `expires_at` last for entities that expire. `base` is the field that a ttl counts from
-/// (`created_at` of a new row); now, in whole seconds, when there is none.
+/// (`created_at` of a new row); now, in whole seconds, when there is none: then the row replaces one that is there, and without any `ttl`
+/// (not even null) keeps its end.
 ///
 /// Null in a field that the server fills becomes a new id or the time.
 pub(crate) fn cells(table: &Table, row: &Row, base: Option<&str>) -> Result<Vec<Cell>, StoreError> {
@@ -91,7 +96,9 @@ pub(crate) fn cells(table: &Table, row: &Row, base: Option<&str>) -> Result<Vec<
         };
         out.push(cell);
     }
-    if table.def.ttl {
+    if table.def.ttl && base.is_none() && !row.contains_key("ttl") {
+        out.push(Cell::Kept);
+    } else if table.def.ttl {
         let left = row.get("ttl").and_then(Value::as_i64).filter(|t| *t > 0);
         let from = base
             .and_then(|f| table.columns.iter().position(|c| c.field == f))

@@ -12,7 +12,7 @@ use serde_json::{Error, Value};
 use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
 
-use crate::cell::EPOCH_2000;
+use crate::cell::{Cell, EPOCH_2000};
 use crate::table::{Column, ColumnType, Table};
 use crate::{Row, StoreError};
 
@@ -66,6 +66,12 @@ pub(crate) fn value(ty: ColumnType, raw: Option<&[u8]>) -> Result<Value, Error> 
         None => Ok(Value::Null),
         Some(raw) => serde::Deserialize::deserialize(ColumnDe { ty, raw }),
     }
+}
+
+/// A `timestamptz` as it is to be written again.
+pub(crate) fn moment(raw: Option<&[u8]>) -> Cell {
+    let micros = raw.and_then(|raw| Some(i64::from_be_bytes(raw.try_into().ok()?)));
+    micros.map_or(Cell::Null, |t| Cell::Time(t.saturating_add(EPOCH_2000)))
 }
 
 pub(crate) fn raw(row: &tokio_postgres::Row, i: usize) -> Result<Option<&[u8]>, StoreError> {

@@ -285,7 +285,8 @@ impl Store {
             .ok_or_else(nothing)
     }
 
-    /// Replaces a row by a complete new one, whose id is taken to be `id`. `None` when there is no such row.
+    /// Replaces a row by a complete new one, whose id is taken to be `id`; without `ttl` it expires when the old one would have. `None` when
+    /// there is no such row.
     ///
     /// For a change that depends on what is there, see [`Store::update_with`].
     ///

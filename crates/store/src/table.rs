@@ -194,10 +194,11 @@ impl Table {
             .enumerate()
             .skip(1)
             .map(|(i, n)| match n.as_str() {
-                // The ttl in a row is what was left when it was read: when it still is, the moment of expiry stays as it was.
+                // The ttl in a row is what was left when it was read: when it still is, the moment of expiry stays as it was. `infinity` is
+                // what a row without a ttl says, and cannot be subtracted.
                 "expires_at" => format!(
-                    "expires_at = case when abs(extract(epoch from {table}.expires_at - ${p}::timestamptz)) <= 2 \
-                     then {table}.expires_at else ${p} end",
+                    "expires_at = case when ${p}::timestamptz = 'infinity' then {table}.expires_at \
+                     when abs(extract(epoch from {table}.expires_at - ${p}::timestamptz)) <= 2 then {table}.expires_at else ${p} end",
                     p = i + 1
                 ),
                 _ => format!("{n} = ${}", i + 1),

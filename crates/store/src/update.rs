@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 use silverback_schema::EntityDef;
+use tokio_postgres::Row as PgRow;
 use uuid::Uuid;
 
 use crate::cell::{Cell, cells};
+use crate::decode::{moment, raw};
 use crate::error::is_conflict;
 use crate::memory::read_only;
 use crate::pool::{in_order, is_cut, plain, rows};
@@ -22,7 +24,7 @@ impl Store {
     /// changes at the same time neither is lost. Two round trips.
     ///
     /// Answers the row as it is then; `None` when there is no such row, or with `parent` (a foreign field and an id) when it hangs
-    /// on another one. The id cannot be changed.
+    /// on another one. The id cannot be changed. A new row without `ttl` expires when the old one would have.
     ///
     /// # Errors
     /// What `change` refuses with, or the store's own.
@@ -52,8 +54,9 @@ impl Store {
         let (condition, value) = self.condition(table, key)?;
         let mut values = vec![value];
         let mut select = format!(
-            "select {} from {} where {condition}",
+            "select {}{} from {} where {condition}",
             table.row,
+            if table.def.ttl { ", expires_at" } else { "" },
             quote(table.name)
         );
         if let Some((field, id)) = parent {
@@ -69,13 +72,13 @@ impl Store {
             let Some(old) = found.first() else {
                 return Ok(None);
             };
-            let old = decode::json(table, old)?;
-            let new = change(&old).map_err(UpdateError::Rejected)?;
+            let old = Old::read(table, old)?;
+            let new = change(&old.row).map_err(UpdateError::Rejected)?;
             return Ok(self.update_inside(open, table, &old, new).await?);
         }
 
         let mut change = Some(change);
-        let mut made: Option<(Row, Row)> = None;
+        let mut made: Option<(Old, Row)> = None;
         let mut left = AGAIN;
         loop {
             let lease = self.pool().get().await?;
@@ -91,7 +94,7 @@ impl Store {
                 Ok::<_, tokio_postgres::Error>(found?.into_iter().next())
             });
             let old = match before.await? {
-                Ok(Some(row)) => decode::json(table, &row)?,
+                Ok(Some(row)) => Old::read(table, &row)?,
                 Ok(None) => {
                     lease
                         .batch_execute("rollback")
@@ -107,7 +110,7 @@ impl Store {
                 Err(e) => return Err(StoreError::from(e).into()),
             };
             let new = match (change.take(), made.take()) {
-                (Some(f), _) => match f(&old) {
+                (Some(f), _) => match f(&old.row) {
                     Ok(new) => new,
                     Err(e) => {
                         if lease.batch_execute("rollback").await.is_ok() {
@@ -125,7 +128,7 @@ impl Store {
                     .into());
                 }
             };
-            let full = with_id(new.clone(), &old);
+            let full = with_id(new.clone(), &old.row);
             self.check_foreigns(table, &full)?;
             let written = cells(table, &full, None)?;
             let mut changes = Changes::new(self.documents());
@@ -173,10 +176,10 @@ impl Store {
         &self,
         open: &Open,
         table: &Table,
-        old: &Row,
+        old: &Old,
         new: Row,
     ) -> Result<Option<Row>, StoreError> {
-        let full = with_id(new, old);
+        let full = with_id(new, &old.row);
         self.check_foreigns(table, &full)?;
         let written = cells(table, &full, None)?;
         let docs = documents(table, old, &full, &written)?;
@@ -196,6 +199,35 @@ impl Store {
     }
 }
 
+/// A row as it was, and when it was to expire: what is left of its time is not the same twice.
+struct Old {
+    row: Row,
+    expires_at: Cell,
+}
+
+impl PartialEq for Old {
+    fn eq(&self, other: &Self) -> bool {
+        let same =
+            |(field, v): (&String, &Value)| field == "ttl" || other.row.get(field) == Some(v);
+        self.expires_at == other.expires_at
+            && self.row.len() == other.row.len()
+            && self.row.iter().all(same)
+    }
+}
+
+impl Old {
+    fn read(table: &Table, row: &PgRow) -> Result<Self, StoreError> {
+        let expires_at = match table.def.ttl {
+            true => moment(raw(row, table.row_len())?),
+            false => Cell::Null,
+        };
+        Ok(Old {
+            row: decode::json(table, row)?,
+            expires_at,
+        })
+    }
+}
+
 /// A new row with the id of the one it replaces.
 fn with_id(mut new: Row, old: &Row) -> Row {
     let id = old.get("id").cloned().unwrap_or(Value::Null);
@@ -211,14 +243,23 @@ fn id_of(row: &Row) -> Uuid {
 /// What the log keeps of a row that was and the one in its place.
 fn documents(
     table: &Table,
-    old: &Row,
+    old: &Old,
     new: &Row,
     written: &[Cell],
 ) -> Result<(Cell, Cell), StoreError> {
-    let before = cells(table, old, None)?;
+    let mut before = cells(table, &old.row, None)?;
+    let mut after = written.to_vec();
+    if table.def.ttl {
+        before.pop();
+        before.push(old.expires_at.clone());
+        if after.last() == Some(&Cell::Kept) {
+            after.pop();
+            after.push(old.expires_at.clone());
+        }
+    }
     Ok((
-        document::of_cells(table, old, &before),
-        document::of_cells(table, new, written),
+        document::of_cells(table, &old.row, &before),
+        document::of_cells(table, new, &after),
     ))
 }
 

@@ -10,6 +10,7 @@ mod credentials;
 mod crud;
 mod declarative;
 mod harness;
+mod lifetimes;
 mod node;
 mod plugins;
 mod sockets;

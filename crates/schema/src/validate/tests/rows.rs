@@ -189,6 +189,12 @@ fn ttl_is_taken_where_rows_expire() {
         update(&def, json!({ "a": "b" }), json!({})),
         Ok(json!({ "a": "b" }))
     );
+    for (said, kept) in [
+        (json!({ "ttl": null }), json!({ "a": "b" })),
+        (json!({ "ttl": 0 }), json!({ "a": "b", "ttl": 0 })),
+    ] {
+        assert_eq!(update(&def, json!({ "a": "b", "ttl": 60 }), said), Ok(kept));
+    }
     assert_eq!(
         ttl_violation(&json!("x")).unwrap(),
         "must be an integer between 0 and 100000000"
