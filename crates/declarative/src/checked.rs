@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
-use silverback_schema::{Op, Violations, complete};
+use silverback_schema::validate::MAX_TTL;
+use silverback_schema::{EntityDef, Op, Violations, complete};
 use uuid::Uuid;
 
 use crate::Row;
 use crate::errors::{Invalid, Path, Place, Problem, Wrong};
 use crate::format::Format;
 use crate::walk::Item;
+
+/// The end of the year 9999.
+const LAST_MOMENT: f64 = 253_402_300_799.0;
 
 /// Asked about each complete row of an entity: what its definition cannot say.
 pub type Accept<'a> = &'a dyn Fn(&str, &Row) -> Result<(), Violations>;
@@ -108,12 +112,19 @@ fn one(
             _ => {}
         }
     }
+    let until = take_until(&known.def, &mut fields);
     let checked = format
         .def_of(known, transform, &fields)
         .and_then(|def| complete(def, fields, Op::Insert, now))
         .and_then(|row| accept(known.def.name, &row).map(|()| row));
     match checked {
         Ok(mut row) if wrong.is_empty() => {
+            if let Some(until) = until {
+                let made = row.get("created_at").and_then(Value::as_i64);
+                // One that is over already is over as soon as it was made.
+                let ttl = until.saturating_sub(made.unwrap_or(now)).max(1);
+                row.insert("ttl".into(), ttl.into());
+            }
             for (name, field) in &known.def.record.fields {
                 if field.transient {
                     row.shift_remove(*name);
@@ -135,6 +146,18 @@ fn one(
             Err(all)
         }
     }
+}
+
+/// A `ttl` that is too long to be one: the moment at which the row expires, in seconds since 1970, as exports have it (Kong's too:
+/// `select_for_export_expressions` in `kong/db/strategies/postgres/init.lua`).
+fn take_until(def: &EntityDef, fields: &mut Map<String, Value>) -> Option<i64> {
+    let ttl = fields.get("ttl").filter(|_| def.ttl)?.as_f64()?;
+    if ttl.fract() != 0.0 || ttl <= MAX_TTL as f64 || ttl > LAST_MOMENT {
+        return None;
+    }
+    fields.remove("ttl");
+    // A whole number, and small enough.
+    Some(ttl as i64)
 }
 
 /// A reference to a row; one to none is complete, so that nothing else is found wrong with it.

@@ -469,3 +469,29 @@ fn passwords_are_hashed_unless_they_were() {
     assert_eq!(password("").len(), 40);
     assert_eq!(password("_transform: true,"), password(""));
 }
+
+#[test]
+fn a_ttl_that_is_too_long_for_one_is_a_moment() {
+    let key = |fields: &str| {
+        let text = format!(
+            "{{_format_version: '3.0', consumers: [{{username: a, keyauth_credentials: [{{key: k, {fields}}}]}}]}}"
+        );
+        parse(&text).map(|d| rows(&d, "keyauth_credentials")[0]["ttl"].clone())
+    };
+    let at = "created_at: 1700000000";
+    assert_eq!(key(&format!("ttl: 1700003600, {at}")).unwrap(), 3600);
+    assert_eq!(key(&format!("ttl: 1700003600.0, {at}")).unwrap(), 3600);
+    // Longer than a client of the Admin API may ask for at once.
+    assert_eq!(key(&format!("ttl: 2000000000, {at}")).unwrap(), 300_000_000);
+    // It was over before it began.
+    assert_eq!(key(&format!("ttl: 1600000000, {at}")).unwrap(), 1);
+    assert_eq!(key(&format!("ttl: 100000000, {at}")).unwrap(), 100_000_000);
+    assert_eq!(key(&format!("ttl: ~, {at}")).unwrap(), json!(null));
+    for wrong in ["ttl: -1", "ttl: 1700000000.5", "ttl: 1.0e+20", "ttl: soon"] {
+        let text = key(wrong).unwrap_err().to_string();
+        assert!(
+            text.contains("must be an integer between 0 and 100000000"),
+            "{wrong}: {text}"
+        );
+    }
+}

@@ -55,7 +55,8 @@ impl Store {
         }
     }
 
-    /// Hands all rows to `sink`, entity by entity and each in the order of the ids, as they were at one moment.
+    /// Hands all rows to `sink`, entity by entity and each in the order of the ids, as they were at one moment. Unlike elsewhere `ttl` is the
+    /// moment at which a row expires, in seconds since 1970, so that it means the same whenever it is read.
     ///
     /// # Errors
     /// `Unavailable`, `Internal`; or what `sink` stops with.
@@ -68,9 +69,7 @@ impl Store {
             let content = memory.content();
             for def in entities {
                 let table = self.tables().of(def)?;
-                content
-                    .all(table, None)
-                    .try_for_each(|row| sink(def, row))?;
+                content.exported(table).try_for_each(|row| sink(def, row))?;
             }
             return Ok(());
         }
@@ -80,7 +79,7 @@ impl Store {
             let table = self.tables().of(def)?;
             let sql = format!(
                 "select {} from {} where {} order by id",
-                table.row,
+                table.row_until,
                 quote(table.name),
                 table.alive
             );

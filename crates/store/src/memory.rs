@@ -275,6 +275,19 @@ impl Content {
             .filter_map(|(_, row)| alive(table, row))
     }
 
+    /// The same with the moment of expiry, in seconds since 1970, in place of `ttl`.
+    pub(crate) fn exported<'a>(&'a self, table: &'a Table) -> impl Iterator<Item = Row> + 'a {
+        let rows = self.rows.get(table.name).into_iter().flatten();
+        rows.filter_map(|(_, row)| {
+            let mut out = alive(table, row)?;
+            if table.def.ttl {
+                let end = expires_at(table, row);
+                out.insert("ttl".into(), end.map_or(Value::Null, Value::from));
+            }
+            Some(out)
+        })
+    }
+
     /// What a node serves from.
     pub(crate) fn served(&self, tables: &Tables) -> entities::Tables {
         let mut out = entities::Tables {

@@ -94,6 +94,8 @@ pub(crate) struct Table {
     uniques: Vec<(String, Vec<&'static str>)>,
     /// `<columns>` of a row; for entities that expire `ttl` comes after the fields.
     pub(crate) row: String,
+    /// The same with the moment of expiry, in seconds since 1970, in place of `ttl`.
+    pub(crate) row_until: String,
     /// Only rows that have not expired: `true` for entities that do not.
     pub(crate) alive: &'static str,
     pub(crate) insert: Arc<str>,
@@ -164,8 +166,10 @@ impl Table {
             .collect::<Vec<_>>()
             .join(", ");
         let mut names: Vec<String> = columns.iter().map(|c| quote(&c.name)).collect();
+        let mut row_until = row.clone();
         if def.ttl {
             row.push_str(", floor(extract(epoch from expires_at - now()))::bigint");
+            row_until.push_str(", floor(extract(epoch from expires_at))::bigint");
             names.push("expires_at".into());
         }
         let values = (1..=names.len())
@@ -228,6 +232,7 @@ impl Table {
             foreigns,
             uniques,
             row,
+            row_until,
             alive,
             insert: insert.into(),
             update: update.into(),

@@ -3,16 +3,18 @@
 use axum::body::Body;
 use http::{Method, Request, header};
 use serde_json::{Value, json};
-use silverback_entities::CORE;
 use silverback_store::Store;
 use uuid::Uuid;
 
-use super::harness::{Api, Got, plugins};
+use super::harness::{Api, Got, entities, plugins};
 use crate::{AdminBuilder, NodeInfo};
 
 fn api() -> Api {
-    let mut entities = CORE.clone();
-    entities.extend(plugins().into_iter().flat_map(|p| p.entities));
+    with(|builder| builder)
+}
+
+fn with(extend: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Api {
+    let entities = entities();
     let store = Store::memory_only(entities.clone(), None).unwrap();
     let node = NodeInfo {
         node_id: Uuid::from_u128(7),
@@ -20,7 +22,7 @@ fn api() -> Api {
         version: "1.2.3".into(),
         configuration: json!({ "database": "off" }),
     };
-    let server = AdminBuilder::new(store, entities, plugins(), node).bind();
+    let server = extend(AdminBuilder::new(store, entities, plugins(), node)).bind();
     Api {
         router: server.unwrap().router(),
         db: None,
@@ -238,4 +240,33 @@ async fn the_configuration_is_told() {
     assert!(text.contains("\nservices:\n- id: "), "{text}");
     assert!(text.find("services:") < text.find("routes:"), "{text}");
     config(&api, None, text.to_owned()).await.expect(201);
+}
+
+#[tokio::test]
+async fn what_is_read_back_ends_when_it_did() {
+    let api = api();
+    let made = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        - 1800;
+    let text = format!(
+        "{{_format_version: '3.0', consumers: [{{username: a, keyauth_credentials: \
+         [{{key: k, ttl: 3600, created_at: {made}}}, {{key: f}}, {{key: v, ttl: 60, created_at: {made}}}]}}]}}"
+    );
+    config(&api, None, text).await.expect(201);
+    for _ in 0..2 {
+        let left = api.get("/key-auths/k").await.expect(200)["ttl"].clone();
+        assert!((1700..=1800).contains(&left.as_i64().unwrap()), "{left}");
+        assert_eq!(
+            api.get("/key-auths/f").await.expect(200)["ttl"],
+            Value::Null
+        );
+        assert_eq!(api.get("/key-auths/v").await.status, 404);
+        let text = api.get("/config").await.expect(200);
+        let text = text["config"].as_str().unwrap().to_owned();
+        // As Kong writes it: the moment itself.
+        assert!(text.contains(&format!("ttl: {}\n", made + 3600)), "{text}");
+        config(&api, None, text).await.expect(201);
+    }
 }

@@ -204,3 +204,38 @@ async fn without_a_database_the_rows_are_in_a_file_of_its_owner() {
     std::fs::write(&file, "{").unwrap();
     assert!(matches!(memory().restore(), Err(StoreError::Internal(_))));
 }
+
+#[tokio::test]
+async fn what_is_exported_says_when_it_ends() {
+    let store = store().await;
+    let (consumers, keys) = (def("consumers"), def("keyauth_credentials"));
+    let made = super::now() - 1800;
+    let with = |n: u32, ttl: i64| {
+        let mut row = key(n, 100, &format!("k{n}"));
+        row.insert("created_at".into(), made.into());
+        row.insert("ttl".into(), ttl.into());
+        row
+    };
+    let theirs = [with(1, 3600), with(2, 0), with(3, 60)];
+    let one = [consumer(100, "c")];
+    let all = [(&consumers, &one[..]), (&keys, &theirs[..])];
+    store.import(&all, |_| {}).await.unwrap();
+    let memory = Store::memory_only(defs(), None).unwrap();
+    let rows = BTreeMap::from([("keyauth_credentials".to_owned(), theirs.to_vec())]);
+    memory.replace(rows, String::new()).unwrap();
+    for store in [store, memory] {
+        let mut out = Vec::new();
+        let sink = |_: &silverback_schema::EntityDef, row: Row| {
+            out.push((row["key"].clone(), row["ttl"].clone()));
+            Ok::<_, StoreError>(())
+        };
+        store.export(&[&keys], sink).await.unwrap();
+        assert_eq!(
+            out,
+            [
+                (json!("k1"), json!(made + 3600)),
+                (json!("k2"), json!(null))
+            ]
+        );
+    }
+}
