@@ -22,6 +22,8 @@ pub enum Write<'a> {
     Delete(&'a EntityDef, Key<'a>),
     /// All rows go whose foreign field of that name points at a row; nothing may hang on them.
     DeleteBelow(&'a EntityDef, &'static str, Uuid),
+    /// The row with that id goes, if its foreign field still points at that other one; nothing may hang on it.
+    DeleteOneBelow(&'a EntityDef, Uuid, &'static str, Uuid),
 }
 
 impl<'a> Write<'a> {
@@ -30,14 +32,15 @@ impl<'a> Write<'a> {
             Write::Insert(def, _)
             | Write::Upsert(def, _)
             | Write::Delete(def, _)
-            | Write::DeleteBelow(def, ..) => def,
+            | Write::DeleteBelow(def, ..)
+            | Write::DeleteOneBelow(def, ..) => def,
         }
     }
 
     fn row(&self) -> Option<&'a Row> {
         match *self {
             Write::Insert(_, row) | Write::Upsert(_, row) => Some(row),
-            Write::Delete(..) | Write::DeleteBelow(..) => None,
+            Write::Delete(..) | Write::DeleteBelow(..) | Write::DeleteOneBelow(..) => None,
         }
     }
 }
@@ -52,7 +55,7 @@ impl Store {
             let verb = match first {
                 Write::Insert(..) => "create",
                 Write::Upsert(..) => "create or update",
-                Write::Delete(..) | Write::DeleteBelow(..) => "remove",
+                Write::Delete(..) | Write::DeleteBelow(..) | Write::DeleteOneBelow(..) => "remove",
             };
             self.writable(verb, self.tables().of(first.def())?, None)?;
         }
@@ -143,19 +146,15 @@ impl Store {
                 out.extend(self.put_steps(table, sql.clone(), row, Some("created_at"), lock)?);
             }
             Write::Delete(_, key) => out.extend(self.delete_steps(table, &key)?),
-            Write::DeleteBelow(_, field, id) => out.push(Step {
-                sql: format!(
-                    "delete from {} where {} = $1 returning {}, id, 'delete', {}, null::jsonb",
-                    quote(table.name),
-                    column(table, field)?,
-                    literal(table.name),
-                    document::of_row(table.name, &table.columns, table.def.ttl)
-                )
-                .into(),
-                cells: vec![Cell::Uuid(id)],
-                logged: Some(0),
-                inserts: None,
-            }),
+            Write::DeleteBelow(_, field, id) => {
+                let condition = format!("{} = $1", column(table, field)?);
+                out.push(delete_step(table, &condition, vec![Cell::Uuid(id)]));
+            }
+            Write::DeleteOneBelow(_, id, field, parent) => {
+                let condition = format!("{} = $1 and id = $2", column(table, field)?);
+                let cells = vec![Cell::Uuid(parent), Cell::Uuid(id)];
+                out.push(delete_step(table, &condition, cells));
+            }
         }
         Ok(())
     }
@@ -193,6 +192,23 @@ impl Store {
             Ok(table) => self.refused(table, e, write.row().unwrap_or(&Row::new())),
             Err(e) => e,
         }
+    }
+}
+
+/// Deletes rows that nothing hangs on.
+fn delete_step(table: &Table, condition: &str, cells: Vec<Cell>) -> Step {
+    let sql = format!(
+        "delete from {} where {condition} returning {}, id, 'delete', {}, null::jsonb",
+        quote(table.name),
+        literal(table.name),
+        document::of_row(table.name, &table.columns, table.def.ttl)
+    );
+    Step {
+        sql: sql.into(),
+        cells,
+        logged: Some(0),
+        inserts: None,
+        clears: false,
     }
 }
 

@@ -153,7 +153,8 @@ impl Transaction {
         store
     }
 
-    /// The changes made so far: entity, id, and whether the row vanished.
+    /// The changes made so far: entity, id, and whether the row vanished. Rows that had expired and were cleared away on the way are not
+    /// among them.
     pub async fn changed(&self) -> Vec<(String, Uuid, bool)> {
         let state = self.open.state.lock().await;
         let each = state.changes.iter();

@@ -380,6 +380,7 @@ impl Store {
                     cells: Vec::new(),
                     logged: Some(0),
                     inserts: None,
+                    clears: true,
                 };
                 let n = match self.carry_out(vec![step]).await {
                     Ok(rows) => rows.len(),
@@ -418,6 +419,7 @@ impl Store {
                 cells: vec![value.clone()],
                 logged: None,
                 inserts: None,
+                clears: false,
             })
             .collect();
         steps.push(Step {
@@ -425,6 +427,7 @@ impl Store {
             cells: vec![value],
             logged: Some(0),
             inserts: None,
+            clears: false,
         });
         Ok(steps)
     }
@@ -511,6 +514,7 @@ impl Store {
                 cells: vec![cells.get(at)?.clone()],
                 logged: None,
                 inserts: None,
+                clears: false,
             })
         });
         let write = Step {
@@ -518,6 +522,7 @@ impl Store {
             cells,
             logged: Some(table.row_len()),
             inserts,
+            clears: false,
         };
         // What has expired but is still there must not be in the way of a new row with the same values.
         let purge = table.purge.as_ref().map(|purge| Step {
@@ -525,6 +530,7 @@ impl Store {
             cells: Vec::new(),
             logged: Some(0),
             inserts: None,
+            clears: true,
         });
         Ok(purge.into_iter().chain(lock).chain([write]).collect())
     }

@@ -87,6 +87,7 @@ impl Store {
             ],
             logged: Some(0),
             inserts: None,
+            clears: false,
         };
         match self.carry_out(vec![step]).await {
             Ok(_) => Ok(()),
@@ -115,6 +116,7 @@ impl Store {
             cells: vec![Cell::Text(name.to_owned())],
             logged: Some(0),
             inserts: None,
+            clears: false,
         };
         match self.carry_out(vec![step]).await {
             Ok(rows) => Ok(!rows.is_empty()),

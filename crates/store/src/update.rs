@@ -188,6 +188,7 @@ impl Store {
             cells: written,
             logged: None,
             inserts: None,
+            clears: false,
         };
         let found = self.carry_out(vec![step]).await.map_err(|e| match e {
             Refusal::Store(e) => e,

@@ -7,7 +7,7 @@
 //! without it, so no write ever sees another's error. Each write has a revision of its own, whoever it shares the transaction with, so that it
 //! can be looked at and undone alone.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub(crate) struct Step {
     pub(crate) logged: Option<usize>,
     /// The only change this makes when it succeeds, if that is known beforehand: it inserts a row.
     pub(crate) inserts: Option<Inserts>,
+    /// Whether all it does is to clear away what has expired, which is not what the write is about.
+    pub(crate) clears: bool,
 }
 
 /// A row that a statement inserts.
@@ -355,6 +357,8 @@ pub(crate) struct Changes {
     entities: Vec<String>,
     ids: Vec<Uuid>,
     ops: Vec<String>,
+    /// Which of them only cleared away what had expired.
+    cleared: HashSet<usize>,
     actors: Vec<Option<String>>,
     before: Vec<Cell>,
     after: Vec<Cell>,
@@ -427,6 +431,9 @@ impl Changes {
         for row in rows {
             let docs = (document(row, at + 3)?, document(row, at + 4)?);
             let (entity, op): (&str, &str) = (row.try_get(at)?, row.try_get(at + 2)?);
+            if step.clears {
+                self.cleared.insert(self.ids.len());
+            }
             self.push(job, actor, entity, row.try_get(at + 1)?, op, docs);
         }
         Ok(())
@@ -436,10 +443,11 @@ impl Changes {
         self.ids.is_empty()
     }
 
-    /// Entity, id and operation of each change so far.
+    /// Entity, id and operation of each change so far, without rows that had expired and were cleared away.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Uuid, &str)> {
         let what = self.entities.iter().zip(&self.ids).zip(&self.ops);
-        what.map(|((entity, id), op)| (entity.as_str(), *id, op.as_str()))
+        let meant = what.enumerate().filter(|(i, _)| !self.cleared.contains(i));
+        meant.map(|(_, ((entity, id), op))| (entity.as_str(), *id, op.as_str()))
     }
 
     /// The revision of the write `job`, when the last one is `last`.

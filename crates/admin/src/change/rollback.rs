@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{AGAIN, Dry, end, history};
 use crate::app::App;
-use crate::crud::{Call, accept, now};
+use crate::crud::{self, Call, accept, now};
 use crate::errors::{Answer, ApiError};
 use crate::respond;
 
@@ -58,6 +58,7 @@ async fn undo(
     changes: &[Change],
 ) -> Result<Undone, ApiError> {
     let store = transaction.store();
+    let inside = app.with_store(store.clone());
     let ids: Vec<Uuid> = changes.iter().map(|c| c.id).collect();
     // Before, to say it in plain words; and after, because only then others are kept from it.
     untouched_since(app, transaction, n, &ids).await?;
@@ -67,9 +68,15 @@ async fn undo(
             return Err(no("is of a kind that this node does not know"));
         };
         let def = &entity.def;
-        if change.op == Op::Insert {
+        let remove = async || {
+            if let Some(by) = crud::trusting(&inside, def, change.id).await? {
+                return Err(no(&format!("cannot go: {by} refer to it by now")));
+            }
             let gone = store.delete(def, &Key::Id(change.id)).await;
-            gone.map_err(|e| blocked(n, change, e))?;
+            gone.map(drop).map_err(|e| blocked(n, change, e))
+        };
+        if change.op == Op::Insert {
+            remove().await?;
             continue;
         }
         let Some(before) = change.before.clone() else {
@@ -80,6 +87,10 @@ async fn undo(
             return Err(no("cannot be brought back: what it was is not known"));
         };
         let Some(row) = alive(def, before) else {
+            // It would be gone by now; what was made of it, which is to last longer, must not stay.
+            if change.op == Op::Update {
+                remove().await?;
+            }
             continue;
         };
         if let Err(wrong) = accept(app, entity, &row) {

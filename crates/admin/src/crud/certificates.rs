@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
-use silverback_schema::{Op, Violations, complete};
+use silverback_schema::{EntityDef, Op, Violations, complete};
 use silverback_store::{Key, Row, Write};
 use uuid::Uuid;
 
@@ -159,15 +159,40 @@ pub(super) async fn add_names(
     Ok(())
 }
 
-/// Refuses when a service still trusts the authority (`kong/db/dao/ca_certificates.lua`).
-pub(super) async fn authority_is_free(app: &App, id: Uuid) -> Result<(), ApiError> {
+/// An entity with a row that trusts an authority: its name and the row's id. `None` of entities that are none.
+async fn trusted_by(
+    app: &App,
+    def: &EntityDef,
+    id: Uuid,
+) -> Result<Option<(&'static str, Uuid)>, ApiError> {
+    if def.name != CA_CERTIFICATES {
+        return Ok(None);
+    }
     let services = app.model.of("services")?;
-    let by = app
+    let found = app
         .store
         .any_with(&services.def, CA_CERTIFICATES, &id.to_string())
         .await?;
-    match by {
-        Some(service) => Err(ApiError::referenced(&format!(
+    Ok(found.map(|service| (services.def.name, service)))
+}
+
+/// The entity whose rows refer to a row in another way than by a reference that the database knows.
+pub(crate) async fn trusting(
+    app: &App,
+    def: &EntityDef,
+    id: Uuid,
+) -> Result<Option<&'static str>, ApiError> {
+    Ok(trusted_by(app, def, id).await?.map(|(entity, _)| entity))
+}
+
+/// Refuses when a service still trusts the authority (`kong/db/dao/ca_certificates.lua`).
+pub(super) async fn authority_is_free(
+    app: &App,
+    entity: &Entity,
+    id: Uuid,
+) -> Result<(), ApiError> {
+    match trusted_by(app, &entity.def, id).await? {
+        Some((_, service)) => Err(ApiError::referenced(&format!(
             "ca certificate {id} is still referenced by services (id = {service})"
         ))),
         None => Ok(()),

@@ -82,7 +82,7 @@ pub(super) async fn delete(app: &App, entity: &Entity, key: &RowKey) -> Answer {
     match (entity.def.name, key) {
         (CERTIFICATES, RowKey::Id(id)) => certificates::delete(app, entity, *id).await?,
         (CA_CERTIFICATES, RowKey::Id(id)) => {
-            certificates::authority_is_free(app, *id).await?;
+            certificates::authority_is_free(app, entity, *id).await?;
             app.store.delete(&entity.def, &key.store()).await?;
         }
         _ => drop(app.store.delete(&entity.def, &key.store()).await?),

@@ -559,3 +559,29 @@ async fn certificates_and_their_names_move_together() {
         .to_string();
     assert!(!text.contains("PRIVATE KEY"));
 }
+
+#[tokio::test]
+async fn undoing_an_authority_waits_for_those_who_trust_it() {
+    let api = Api::new().await;
+    let (cert, _) = super::certificates::pair(true);
+    let made = api.post("/ca_certificates", json!({ "cert": cert })).await;
+    let n = made.header("silverback-revision").to_owned();
+    let id = made.expect(201)["id"].as_str().unwrap().to_owned();
+    let service = json!({ "name": "s", "url": "https://s.test", "ca_certificates": [id] });
+    api.post("/services", service).await.expect(201);
+    let path = format!("/revisions/{n}/rollback");
+    let refused = api.post(&path, json!({})).await;
+    let text = refused.message().to_owned();
+    assert_eq!(
+        (refused.status, &refused.body["name"]),
+        (409, &json!("conflict"))
+    );
+    assert!(
+        text.contains("cannot go: services refer to it by now"),
+        "{text}"
+    );
+    api.get(&format!("/ca_certificates/{id}")).await.expect(200);
+    assert_eq!(api.delete("/services/s").await, 204);
+    api.post(&path, json!({})).await.expect(200);
+    assert_eq!(api.get(&format!("/ca_certificates/{id}")).await.status, 404);
+}

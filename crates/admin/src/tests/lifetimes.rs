@@ -76,3 +76,41 @@ async fn a_session_keeps_its_end_too() {
     let changed = api.patch(&path, json!({ "data": "x" })).await.expect(200);
     assert!(changed["ttl"].as_i64().unwrap() > 500, "{changed}");
 }
+
+#[tokio::test]
+async fn undoing_an_extension_ends_what_would_have_ended() {
+    let api = with_consumers().await;
+    key(&api, "k", 3600).await;
+    let longer = api.patch("/key-auths/k", json!({ "ttl": 7200 })).await;
+    let n = longer.header("silverback-revision").to_owned();
+    longer.expect(200);
+    // What it was before has ended meanwhile.
+    let sql = format!(
+        "update config_changes set before = jsonb_set(before, '{{expires_at}}', '5') where revision = {n}"
+    );
+    sql_of(&api, &sql);
+    let undone = api
+        .post(&format!("/revisions/{n}/rollback"), json!({}))
+        .await;
+    assert_eq!(undone.expect(200)["changes"], 1);
+    assert_eq!(api.get("/key-auths/k").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_ended_meanwhile_is_not_in_the_way_of_a_rollback() {
+    let api = with_consumers().await;
+    key(&api, "k", 3600).await;
+    key(&api, "other", 3600).await;
+    assert_eq!(api.delete("/key-auths/k").await, 204);
+    let newest = api.get("/revisions?size=1").await.expect(200);
+    let n = newest["data"][0]["revision"].as_i64().unwrap();
+    sql_of(
+        &api,
+        "update keyauth_credentials set expires_at = now() - interval '1 second' where key = 'other'",
+    );
+    let undone = api
+        .post(&format!("/revisions/{n}/rollback"), json!({}))
+        .await;
+    assert_eq!(undone.expect(200)["changes"], 1);
+    api.get("/key-auths/k").await.expect(200);
+}
