@@ -20,7 +20,9 @@ use crate::texts;
 
 pub(super) const CERTIFICATES: &str = "certificates";
 pub(super) const CA_CERTIFICATES: &str = "ca_certificates";
-const SNIS: &str = "snis";
+pub(crate) const SNIS: &str = "snis";
+/// The field of a name that says whose it is.
+const CERTIFICATE: &str = "certificate";
 
 /// The certificate shown for a server name; a new one when there is none and `or_new`.
 pub(super) async fn named(app: &App, name: String, or_new: bool) -> Result<RowKey, ApiError> {
@@ -130,7 +132,7 @@ pub(super) async fn replace_names(app: &App, id: Uuid, names: &[String]) -> Resu
 pub(super) async fn delete(app: &App, entity: &Entity, id: Uuid) -> Result<(), ApiError> {
     let snis = app.model.of(SNIS)?;
     let writes = [
-        Write::DeleteBelow(&snis.def, "certificate", id),
+        Write::DeleteBelow(&snis.def, CERTIFICATE, id),
         Write::Delete(&entity.def, Key::Id(id)),
     ];
     Ok(app.store.write_all(&writes).await?)
@@ -212,7 +214,7 @@ async fn below(app: &App, certificates: &[Uuid]) -> Result<Vec<Row>, ApiError> {
     let snis = app.model.of(SNIS)?;
     Ok(app
         .store
-        .below(&snis.def, "certificate", certificates)
+        .below(&snis.def, CERTIFICATE, certificates)
         .await?)
 }
 
@@ -224,7 +226,8 @@ fn name_of(sni: &Row) -> Option<&str> {
 #[derive(Default)]
 struct Change {
     new: Vec<Row>,
-    gone: Vec<Uuid>,
+    /// Names, and the certificate that loses them.
+    gone: Vec<(Uuid, Uuid)>,
 }
 
 impl Change {
@@ -234,7 +237,8 @@ impl Change {
         let mut gone = Vec::new();
         for sni in below(app, &[certificate]).await? {
             if !name_of(&sni).is_some_and(|name| missing.remove(name)) {
-                gone.extend(sni.get("id").and_then(Value::as_str).and_then(uuid));
+                let id = sni.get("id").and_then(Value::as_str).and_then(uuid);
+                gone.extend(id.map(|id| (id, certificate)));
             }
         }
         let made = |name: &str| {
@@ -253,10 +257,11 @@ impl Change {
 
     fn write<'a>(&'a self, app: &'a App, out: &mut Vec<Write<'a>>) -> Result<(), ApiError> {
         let snis = app.model.of(SNIS)?;
+        // Not those that were given to another certificate meanwhile.
         out.extend(
             self.gone
                 .iter()
-                .map(|id| Write::Delete(&snis.def, Key::Id(*id))),
+                .map(|(id, from)| Write::DeleteOneBelow(&snis.def, *id, CERTIFICATE, *from)),
         );
         out.extend(self.new.iter().map(|row| Write::Insert(&snis.def, row)));
         Ok(())

@@ -3,7 +3,7 @@
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
 
-use super::harness::Api;
+use super::harness::{Api, config, entities};
 
 const ID: &str = "00000008-0000-4000-8000-000000000001";
 const OTHER: &str = "00000008-0000-4000-8000-000000000002";
@@ -284,4 +284,45 @@ async fn what_kong_does_not_have_is_not_there() {
     for (path, status) in [("/targets", 404), ("/filter-chains", 400)] {
         api.bare(http::Method::OPTIONS, path).await.expect(status);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_moves_meanwhile_is_not_taken_away() {
+    let api = Api::new().await;
+    certificate(&api, ID, json!(["a.test"])).await;
+    certificate(&api, OTHER, json!([])).await;
+    let db = api.db.as_ref().unwrap();
+    let store = silverback_store::Store::new(config(db.url()), entities()).unwrap();
+    let snis = entities().into_iter().find(|d| d.name == "snis").unwrap();
+    let mover = store.begin().await.unwrap();
+    let to_other = |old: &silverback_store::Row| {
+        let mut new = old.clone();
+        new.insert("certificate".into(), json!({ "id": OTHER }));
+        Ok::<_, ()>(new)
+    };
+    let key = silverback_store::Key::Unique("name", "a.test");
+    let moved = mover
+        .store()
+        .update_with(&snis, &key, None, to_other)
+        .await
+        .unwrap();
+    assert!(moved.is_some());
+    let waits = || {
+        let sql = "select count(*) from pg_stat_activity \
+             where datname = current_database() and wait_event_type = 'Lock'";
+        db.sql(sql).unwrap().trim() != "0"
+    };
+    let path = format!("/certificates/{ID}");
+    let (cert, key) = pair(false);
+    let put = api.put(&path, json!({ "cert": cert, "key": key, "snis": [] }));
+    let commit = async {
+        while !waits() {
+            tokio::task::yield_now().await;
+        }
+        mover.commit().await.unwrap();
+    };
+    let (put, ()) = tokio::join!(put, commit);
+    assert_eq!(put.expect(200)["snis"], json!([]));
+    let sni = api.get("/snis/a.test").await.expect(200);
+    assert_eq!(sni["certificate"], json!({ "id": OTHER }));
 }
