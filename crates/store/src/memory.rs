@@ -239,6 +239,19 @@ impl Content {
         alive(table, self.rows.get(table.name)?.get(&id)?)
     }
 
+    pub(crate) fn get_below(
+        &self,
+        table: &Table,
+        (field, id): (&str, Uuid),
+        (name, value): (&str, &str),
+    ) -> Option<Row> {
+        let id = id.to_string();
+        self.all(table, None).find(|row| {
+            text_of(row, name).as_deref() == Some(value)
+                && text_of(row, field).as_deref() == Some(id.as_str())
+        })
+    }
+
     pub(crate) fn list(&self, table: &Table, q: &ListQuery) -> Result<Page, StoreError> {
         let after = q.offset.as_deref().map(token_id).transpose()?;
         let size = q.size.max(1) as usize;

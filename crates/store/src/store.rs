@@ -151,6 +151,9 @@ impl Store {
         key: (&str, &str),
     ) -> Result<Option<Row>, StoreError> {
         let table = self.tables().of(def)?;
+        if let Some(memory) = self.memory() {
+            return Ok(memory.content().get_below(table, parent, key));
+        }
         let column = table
             .column(parent.0)
             .ok_or_else(|| StoreError::Internal(format!("{} has no {}", table.name, parent.0)))?;

@@ -270,3 +270,15 @@ async fn what_is_read_back_ends_when_it_did() {
         config(&api, None, text).await.expect(201);
     }
 }
+
+#[tokio::test]
+async fn groups_of_a_consumer_are_read_by_name() {
+    let api = api();
+    let text = "{_format_version: '3.0', consumers: [{username: alice, acls: [{group: admins}]}, {username: bob}]}";
+    config(&api, None, text).await.expect(201);
+    let group = api.get("/consumers/alice/acls/admins").await.expect(200);
+    assert_eq!(group["group"], "admins");
+    for path in ["/consumers/alice/acls/users", "/consumers/bob/acls/admins"] {
+        assert_eq!(api.get(path).await.status, 404, "{path}");
+    }
+}
