@@ -110,7 +110,13 @@ async fn dispatch(app: &Arc<App>, endpoint: &Endpoint, request: Request) -> Resp
             }
         };
     }
-    let answer = if let Err(e) = who(&parts).and_then(|w| w.may(&parts.method, endpoint.target)) {
+    let args = Args::parse(parts.uri.query());
+    let terms = || change::check_terms(&parts.method, &args, endpoint.target, &parts.headers);
+    let may = who(&parts).and_then(|w| w.may(&parts.method, endpoint.target));
+    let answer = if let Err(e) = may {
+        body::discard(body).await;
+        Err(e)
+    } else if let Some(e) = terms().err().filter(|_| endpoint.allows(&parts.method)) {
         body::discard(body).await;
         Err(e)
     } else if endpoint.target == Target::Config && endpoint.allows(&parts.method) {
@@ -159,7 +165,6 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         args: Args::parse(parts.uri.query()),
         payload,
     };
-    change::check_terms(&call, target, &parts.headers)?;
     match target {
         Target::Root => info::root(&call).await,
         Target::Status => info::status(&call).await,

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use silverback_declarative::{EMPTY_HASH, Format, Source, Writer, hash};
 use silverback_schema::Violations;
 use silverback_store::{Row, StoreError};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use crate::app::App;
@@ -27,15 +28,15 @@ const MAX_BYTES: usize = 512 * 1024 * 1024;
 /// What `/config` needs beside the store.
 pub(crate) struct Declarative {
     format: Format,
-    /// One configuration is loaded at a time.
-    loading: Mutex<()>,
+    /// One configuration is loaded at a time. Whoever loads one holds it to the end, whether or not somebody still waits for the answer.
+    loading: Arc<Mutex<()>>,
 }
 
 impl Declarative {
     pub(crate) fn new(format: Format) -> Self {
         Declarative {
             format,
-            loading: Mutex::default(),
+            loading: Arc::default(),
         }
     }
 }
@@ -46,27 +47,38 @@ pub(crate) async fn serve(app: &Arc<App>, parts: &Parts, body: Body) -> Answer {
         body::discard(body).await;
         return Err(ApiError::bad(texts::HAS_DATABASE));
     };
+    let (app, declarative) = (app.clone(), declarative.clone());
+    let runtime = Handle::current();
     if parts.method != Method::POST {
         body::discard(body).await;
-        return get(app, declarative).await;
+        return aside(move || runtime.block_on(get(&app, &declarative.format))).await;
     }
-    let Ok(_loading) = declarative.loading.try_lock() else {
+    let Ok(loading) = declarative.loading.clone().try_lock_owned() else {
         body::discard(body).await;
         return Ok(busy());
     };
-    let asked = Asked::read(parts, body).await?;
-    // Large files take seconds: not on the threads that answer others.
-    let app = app.clone();
-    let done = tokio::task::spawn_blocking(move || post(&app, asked)).await;
+    let raw = body::collect(body, MAX_BYTES).await?;
+    let parts = parts.clone();
+    aside(move || {
+        let _loading = loading;
+        let asked = runtime.block_on(Asked::read(&parts, raw))?;
+        post(&app, &declarative.format, asked)
+    })
+    .await
+}
+
+/// Large configurations take seconds: not on the threads that answer others.
+async fn aside(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|e| {
-        tracing::error!(error = %e, "a configuration could not be loaded");
+        tracing::error!(error = %e, "a configuration could not be loaded or read");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Err(ApiError::message(status, texts::UNEXPECTED))
     })
 }
 
-async fn get(app: &App, declarative: &Declarative) -> Answer {
-    let entities: Vec<_> = declarative.format.exported().collect();
+async fn get(app: &App, format: &Format) -> Answer {
+    let entities: Vec<_> = format.exported().collect();
     let mut writer = Writer::new();
     app.store
         .export(&entities, |def, row| {
@@ -77,11 +89,7 @@ async fn get(app: &App, declarative: &Declarative) -> Answer {
     Ok(respond::ok(&json!({ "config": writer.take() })))
 }
 
-fn post(app: &App, asked: Asked) -> Answer {
-    let Some(declarative) = &app.declarative else {
-        return Err(ApiError::bad(texts::HAS_DATABASE));
-    };
-    let format = &declarative.format;
+fn post(app: &App, format: &Format, asked: Asked) -> Answer {
     let bad = |body: Value| ApiError::Json(StatusCode::BAD_REQUEST, body);
     let (mut tree, new_hash) = match asked.config {
         Config::Tree(tree, hash) => (tree, hash),
@@ -107,6 +115,9 @@ fn post(app: &App, asked: Asked) -> Answer {
     })?;
     drop(tree);
     let shown = declared.to_json();
+    if asked.dry_run {
+        return Ok(respond::dry(respond::json(StatusCode::CREATED, &shown)));
+    }
     let new_hash = if declared.entities.is_empty() {
         EMPTY_HASH.to_owned()
     } else {
@@ -136,6 +147,7 @@ struct Asked {
     config: Config,
     check_hash: bool,
     flatten_errors: bool,
+    dry_run: bool,
 }
 
 enum Config {
@@ -147,8 +159,7 @@ enum Config {
 
 impl Asked {
     /// The configuration is the body, or the field `config` of JSON or of a form.
-    async fn read(parts: &Parts, body: Body) -> Result<Self, ApiError> {
-        let raw = body::collect(body, MAX_BYTES).await?;
+    async fn read(parts: &Parts, raw: Bytes) -> Result<Self, ApiError> {
         let parsed = body::parse(&parts.headers, raw.clone()).await;
         let mut fields = match parsed {
             Ok(payload) => payload.fields,
@@ -157,6 +168,7 @@ impl Asked {
             Err(e) => return Err(e),
         };
         let args = Args::parse(parts.uri.query());
+        let dry_run = args.dry_run()?;
         let mut option = |name: &str| {
             let field = fields.remove(name);
             args.get(name)
@@ -179,6 +191,7 @@ impl Asked {
             config,
             check_hash,
             flatten_errors,
+            dry_run,
         })
     }
 }

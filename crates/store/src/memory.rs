@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -121,7 +121,10 @@ pub(crate) struct Content {
 /// The rows of a node without a database.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    /// Locked only to take it or to put another in its place.
     content: RwLock<Arc<Content>>,
+    /// Held by whoever makes the next one.
+    replacing: Mutex<()>,
     file: Option<PathBuf>,
     revision: watch::Sender<i64>,
 }
@@ -130,6 +133,7 @@ impl Memory {
     pub(crate) fn new(file: Option<PathBuf>) -> Self {
         Memory {
             content: RwLock::default(),
+            replacing: Mutex::default(),
             file,
             revision: watch::Sender::new(0),
         }
@@ -155,10 +159,10 @@ impl Memory {
         rows: BTreeMap<String, Vec<Row>>,
         hash: String,
     ) -> Result<(), StoreError> {
-        let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
+        let _replacing = self.replacing();
         let kept = Kept {
             format: FORMAT,
-            revision: content.revision + 1,
+            revision: self.content().revision + 1,
             hash,
             rows,
         };
@@ -166,9 +170,25 @@ impl Memory {
             save(path, &kept)
                 .map_err(|e| StoreError::Internal(format!("{}: {e}", path.display())))?;
         }
-        *content = Arc::new(Content::of(tables, kept));
-        self.revision.send_replace(content.revision);
+        self.put(Content::of(tables, kept));
         Ok(())
+    }
+
+    fn replacing(&self) -> MutexGuard<'_, ()> {
+        // It guards nothing that could be half done.
+        self.replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, content: Content) {
+        let revision = content.revision;
+        let mut place = self.content.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *place, Arc::new(content));
+        drop(place);
+        // Many rows, for which nobody has to wait.
+        drop(old);
+        self.revision.send_replace(revision);
     }
 
     /// Takes what the file has; false when there is none.
@@ -176,6 +196,7 @@ impl Memory {
         let Some(path) = &self.file else {
             return Ok(false);
         };
+        let _replacing = self.replacing();
         let bad = |why: String| StoreError::Internal(format!("{}: {why}", path.display()));
         let text = match fs::read(path) {
             Ok(text) => text,
@@ -189,9 +210,7 @@ impl Memory {
                 kept.format
             )));
         }
-        let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
-        *content = Arc::new(Content::of(tables, kept));
-        self.revision.send_replace(content.revision);
+        self.put(Content::of(tables, kept));
         Ok(true)
     }
 }

@@ -14,6 +14,7 @@ use silverback_store::Transaction;
 use crate::app::App;
 use crate::crud::{self, Call};
 use crate::errors::{Answer, ApiError};
+use crate::paging::Args;
 use crate::table::Target;
 use crate::{etag, respond, texts};
 
@@ -26,14 +27,15 @@ const AGAIN: usize = 3;
 
 /// Refuses terms that an endpoint cannot keep, rather than to write without them.
 pub(crate) fn check_terms(
-    call: &Call<'_>,
+    method: &Method,
+    args: &Args<'_>,
     target: Target,
     headers: &HeaderMap,
 ) -> Result<(), ApiError> {
-    if is_read(call.method) {
+    if is_read(method) {
         return Ok(());
     }
-    if call.args.dry_run()? && !can_be_tried(target) {
+    if args.dry_run()? && !can_be_tried(target) {
         return Err(ApiError::invalid_option("dry_run", texts::NO_DRY_RUN));
     }
     let one = matches!(
@@ -57,6 +59,7 @@ pub(crate) fn can_be_tried(target: Target) -> bool {
             | Target::Hop { .. }
             | Target::Report { .. }
             | Target::Batch
+            | Target::Config
             | Target::Rollback
             | Target::ValidateEntity
             | Target::ValidatePlugin

@@ -585,3 +585,16 @@ async fn undoing_an_authority_waits_for_those_who_trust_it() {
     api.post(&path, json!({})).await.expect(200);
     assert_eq!(api.get(&format!("/ca_certificates/{id}")).await.status, 404);
 }
+
+#[tokio::test]
+async fn a_batch_as_a_whole_has_no_version() {
+    let api = Api::furnished().await;
+    let operations =
+        json!([{ "method": "PATCH", "path": "/services/svc", "body": { "retries": 1 } }]);
+    let got = with_match(&api, Method::POST, "/batch", "\"x\"", operations).await;
+    assert_eq!(got.expect(412)["code"], 100);
+    assert_eq!(
+        api.get("/services/svc").await.expect(200)["retries"],
+        json!(5)
+    );
+}

@@ -30,7 +30,11 @@ fn with(extend: impl FnOnce(AdminBuilder) -> AdminBuilder) -> Api {
 }
 
 async fn config(api: &Api, content_type: Option<&str>, body: impl Into<Body>) -> Got {
-    let mut request = Request::builder().method(Method::POST).uri("/config");
+    config_at(api, "/config", content_type, body).await
+}
+
+async fn config_at(api: &Api, uri: &str, content_type: Option<&str>, body: impl Into<Body>) -> Got {
+    let mut request = Request::builder().method(Method::POST).uri(uri);
     if let Some(t) = content_type {
         request = request.header(header::CONTENT_TYPE, t);
     }
@@ -243,6 +247,82 @@ async fn the_configuration_is_told() {
 }
 
 #[tokio::test]
+async fn a_configuration_is_tried_without_being_taken() {
+    let api = api();
+    config(&api, None, YAML).await.expect(201);
+    let other = "{_format_version: '3.0', services: [{name: t, host: h}]}";
+    let tried = config_at(&api, "/config?dry_run=true", None, other).await;
+    assert_eq!(tried.header("silverback-dry-run"), "true");
+    let shown = tried.expect(201);
+    let mut services = shown["services"].as_object().unwrap().values();
+    assert_eq!(services.next().unwrap()["name"], "t");
+    assert_eq!(api.get("/services/t").await.status, 404);
+    api.get("/services/s").await.expect(200);
+    let wrong = "{_format_version: '3.0', services: [{name: t}]}";
+    let tried = config_at(&api, "/config?dry_run=true", None, wrong).await;
+    assert_eq!(tried.expect(400)["code"], 14);
+    let unclear = config_at(&api, "/config?dry_run=yes", None, other).await;
+    assert_eq!(unclear.expect(400)["code"], 11);
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/config")
+        .header(header::IF_MATCH, "\"x\"")
+        .body(Body::from(other))
+        .unwrap();
+    assert_eq!(api.raw(request).await.status, 412);
+    api.get("/services/s").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_nobody_waits_for_is_still_before_the_next() {
+    let (entered, mut is_in) = tokio::sync::mpsc::unbounded_channel();
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let api = with(|builder| {
+        builder.check("services", move |row| {
+            if row["name"] == "slow" {
+                entered.send(()).unwrap();
+                gate.lock().unwrap().recv().unwrap();
+            }
+            Ok(())
+        })
+    });
+    let slow = "{_format_version: '3.0', services: [{name: slow, host: h}]}";
+    {
+        let mut request = std::pin::pin!(config(&api, None, slow));
+        tokio::select! {
+            got = &mut request => panic!("{got:?}"),
+            _ = is_in.recv() => {}
+        }
+    }
+    let busy = config(&api, None, YAML).await;
+    assert_eq!((busy.status, busy.header("retry-after")), (429, "1"));
+    go.send(()).unwrap();
+    loop {
+        let got = config(&api, None, YAML).await;
+        if got.status != 429 {
+            got.expect(201);
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    api.get("/services/s").await.expect(200);
+    assert_eq!(api.get("/services/slow").await.status, 404);
+}
+
+#[tokio::test]
+async fn groups_of_a_consumer_are_read_by_name() {
+    let api = api();
+    let text = "{_format_version: '3.0', consumers: [{username: alice, acls: [{group: admins}]}, {username: bob}]}";
+    config(&api, None, text).await.expect(201);
+    let group = api.get("/consumers/alice/acls/admins").await.expect(200);
+    assert_eq!(group["group"], "admins");
+    for path in ["/consumers/alice/acls/users", "/consumers/bob/acls/admins"] {
+        assert_eq!(api.get(path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_read_back_ends_when_it_did() {
     let api = api();
     let made = std::time::SystemTime::now()
@@ -268,17 +348,5 @@ async fn what_is_read_back_ends_when_it_did() {
         // As Kong writes it: the moment itself.
         assert!(text.contains(&format!("ttl: {}\n", made + 3600)), "{text}");
         config(&api, None, text).await.expect(201);
-    }
-}
-
-#[tokio::test]
-async fn groups_of_a_consumer_are_read_by_name() {
-    let api = api();
-    let text = "{_format_version: '3.0', consumers: [{username: alice, acls: [{group: admins}]}, {username: bob}]}";
-    config(&api, None, text).await.expect(201);
-    let group = api.get("/consumers/alice/acls/admins").await.expect(200);
-    assert_eq!(group["group"], "admins");
-    for path in ["/consumers/alice/acls/users", "/consumers/bob/acls/admins"] {
-        assert_eq!(api.get(path).await.status, 404, "{path}");
     }
 }
