@@ -164,13 +164,18 @@ pub(crate) async fn current(
         } => {
             let (above, entity) = (app.model.of(parent)?, app.model.of(entity)?);
             let parent = (field, find(app, above, call.segment(1)?).await?);
+            let text = call.segment(3)?;
             let key = if entity.def.name == targets::TARGETS {
-                let found = targets::one(app, entity, parent.1, &call.segment(3)?).await?;
-                RowKey::Id(found.0)
+                Some(RowKey::Id(
+                    targets::one(app, entity, parent.1, &text).await?.0,
+                ))
             } else {
-                RowKey::parse(entity, call.segment(3)?)?
+                key_below(app, entity, parent, &text).await?
             };
-            let row = app.store.get(&entity.def, &key.store()).await?;
+            let row = match key {
+                Some(key) => app.store.get(&entity.def, &key.store()).await?,
+                None => None,
+            };
             let here = |row: &Row| reference(row, parent.0) == Some(parent.1);
             (entity, row.filter(here))
         }
@@ -235,17 +240,20 @@ async fn row_below(
 ) -> Answer {
     let app = call.app;
     let text = call.segment(3)?;
-    let key = match entity.def.nested_key {
-        Some(field) if uuid(&text).is_none() => {
-            let id = named_below(call, entity, parent, (field, &text)).await?;
-            if call.method == Method::PUT {
-                let given = payload.fields.entry(field);
-                given.or_insert_with(|| text.into());
-            }
-            RowKey::Id(id)
-        }
-        _ => RowKey::parse(entity, text)?,
+    let put = *call.method == Method::PUT;
+    let key = match key_below(app, entity, parent, &text).await? {
+        Some(key) => key,
+        None if put => RowKey::Id(Uuid::new_v4()),
+        None => return Err(ApiError::not_found_with_id()),
     };
+    if let Some(field) = entity
+        .def
+        .nested_key
+        .filter(|_| put && uuid(&text).is_none())
+    {
+        let given = payload.fields.entry(field);
+        given.or_insert_with(|| text.into());
+    }
     match *call.method {
         Method::GET | Method::HEAD => {
             let row = read::below(app, entity, &key, parent).await?;
@@ -269,23 +277,23 @@ async fn row_below(
     }
 }
 
-/// The id of the row with that name below another one; a new one for a `PUT` of a row that is not there yet (`kong/plugins/acl/api.lua`).
-async fn named_below(
-    call: &Call<'_>,
+/// Which row a path names below another one. `None`: by a name that is only looked for there (`kong/plugins/acl/api.lua`) and is not.
+async fn key_below(
+    app: &App,
     entity: &Entity,
     parent: Parent,
-    name: (&str, &str),
-) -> Result<Uuid, ApiError> {
-    let row = call.app.store.get_below(&entity.def, parent, name).await?;
-    match row {
-        Some(row) => row
-            .get("id")
-            .and_then(Value::as_str)
-            .and_then(uuid)
-            .ok_or_else(ApiError::not_found),
-        None if call.method == Method::PUT => Ok(Uuid::new_v4()),
-        None => Err(ApiError::not_found_with_id()),
-    }
+    text: &str,
+) -> Result<Option<RowKey>, ApiError> {
+    let Some(field) = entity.def.nested_key.filter(|_| uuid(text).is_none()) else {
+        return RowKey::parse(entity, text.to_owned()).map(Some);
+    };
+    let row = app.store.get_below(&entity.def, parent, (field, text));
+    let Some(row) = row.await? else {
+        return Ok(None);
+    };
+    let id = row.get("id").and_then(Value::as_str).and_then(uuid);
+    id.map(|id| Some(RowKey::Id(id)))
+        .ok_or_else(ApiError::not_found)
 }
 
 /// The row that a row points at.

@@ -598,3 +598,31 @@ async fn a_batch_as_a_whole_has_no_version() {
         json!(5)
     );
 }
+
+#[tokio::test]
+async fn a_membership_by_name_has_a_version() {
+    let api = Api::furnished().await;
+    let path = "/consumers/alice/acls/admins";
+    api.post("/consumers/alice/acls", json!({ "group": "admins" }))
+        .await
+        .expect(201);
+    let etag = api.get(path).await.header("etag").to_owned();
+    let tagged = json!({ "tags": ["t"] });
+    let done = with_match(&api, Method::PATCH, path, &etag, tagged.clone()).await;
+    let next = done.header("etag").to_owned();
+    assert_eq!(done.expect(200)["tags"], json!(["t"]));
+    for method in [Method::PATCH, Method::PUT, Method::DELETE] {
+        let moved = with_match(&api, method, path, &etag, tagged.clone()).await;
+        assert_eq!(moved.status, 412, "{}", moved.body);
+    }
+    let gone = with_match(&api, Method::DELETE, path, &next, json!({})).await;
+    assert_eq!(gone.status, 204);
+    for (method, status) in [
+        (Method::PATCH, 404),
+        (Method::PUT, 412),
+        (Method::DELETE, 412),
+    ] {
+        let got = with_match(&api, method.clone(), path, &next, tagged.clone()).await;
+        assert_eq!(got.status, status, "{method}: {}", got.body);
+    }
+}
