@@ -75,7 +75,8 @@ pub(crate) async fn serve(call: Call<'_>, target: Target, headers: &HeaderMap) -
     let dry_run = call.args.dry_run()?;
     let wanted = etag::wanted(headers);
     let store = call.app.store.clone();
-    if !dry_run && wanted.is_none() {
+    let several = writes_several(&call, target) && store.has_database();
+    if !dry_run && wanted.is_none() && !several {
         let response = Box::pin(crud::serve(call, target)).await?;
         return Ok(respond::written(response, store.last_revision()));
     }
@@ -88,12 +89,33 @@ pub(crate) async fn serve(call: Call<'_>, target: Target, headers: &HeaderMap) -
                 let locking = call.app.with_store(transaction.locking());
                 unmoved(&call.over(&locking), target, wanted).await?;
             }
+            if several {
+                // What is read first is what is written then.
+                let locking = call.app.with_store(transaction.locking());
+                return crud::serve(call.over(&locking), target).await;
+            }
             crud::serve(call.over(&inside), target).await
         };
         let done = Box::pin(work).await;
         if let Some((answer, revision)) = end(transaction, done, dry_run, &mut left).await? {
             return Ok(respond::written(answer, revision));
         }
+    }
+}
+
+/// Whether a request changes rows of more than one kind, one after the other: a certificate and its names; what is pointed at and what
+/// points at it.
+fn writes_several(call: &Call<'_>, target: Target) -> bool {
+    match target {
+        Target::Hop { .. } if *call.method == Method::PUT => true,
+        Target::Row { entity }
+        | Target::RowBelow { entity, .. }
+        | Target::Hop { to: entity, .. } => {
+            entity == crud::CERTIFICATES
+                && *call.method == Method::PATCH
+                && call.payload.fields.contains_key(crud::SNIS)
+        }
+        _ => false,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::errors::ApiError;
 use crate::model::{Entity, uuid};
 use crate::texts;
 
-pub(super) const CERTIFICATES: &str = "certificates";
+pub(crate) const CERTIFICATES: &str = "certificates";
 pub(super) const CA_CERTIFICATES: &str = "ca_certificates";
 pub(crate) const SNIS: &str = "snis";
 /// The field of a name that says whose it is.

@@ -23,7 +23,7 @@ use crate::paging::Args;
 use crate::table::Target;
 use crate::{respond, texts};
 
-pub(crate) use certificates::trusting;
+pub(crate) use certificates::{CERTIFICATES, SNIS, trusting};
 pub(crate) use plugins::accept;
 pub use plugins::plugin_compiles;
 pub(crate) use read::listed;

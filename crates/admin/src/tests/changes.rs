@@ -561,32 +561,6 @@ async fn certificates_and_their_names_move_together() {
 }
 
 #[tokio::test]
-async fn undoing_an_authority_waits_for_those_who_trust_it() {
-    let api = Api::new().await;
-    let (cert, _) = super::certificates::pair(true);
-    let made = api.post("/ca_certificates", json!({ "cert": cert })).await;
-    let n = made.header("silverback-revision").to_owned();
-    let id = made.expect(201)["id"].as_str().unwrap().to_owned();
-    let service = json!({ "name": "s", "url": "https://s.test", "ca_certificates": [id] });
-    api.post("/services", service).await.expect(201);
-    let path = format!("/revisions/{n}/rollback");
-    let refused = api.post(&path, json!({})).await;
-    let text = refused.message().to_owned();
-    assert_eq!(
-        (refused.status, &refused.body["name"]),
-        (409, &json!("conflict"))
-    );
-    assert!(
-        text.contains("cannot go: services refer to it by now"),
-        "{text}"
-    );
-    api.get(&format!("/ca_certificates/{id}")).await.expect(200);
-    assert_eq!(api.delete("/services/s").await, 204);
-    api.post(&path, json!({})).await.expect(200);
-    assert_eq!(api.get(&format!("/ca_certificates/{id}")).await.status, 404);
-}
-
-#[tokio::test]
 async fn a_batch_as_a_whole_has_no_version() {
     let api = Api::furnished().await;
     let operations =
@@ -625,4 +599,70 @@ async fn a_membership_by_name_has_a_version() {
         let got = with_match(&api, method.clone(), path, &next, tagged.clone()).await;
         assert_eq!(got.status, status, "{method}: {}", got.body);
     }
+}
+
+#[tokio::test]
+async fn one_request_is_one_revision() {
+    let api = Api::furnished().await;
+    let (cert, key) = super::certificates::pair(false);
+    let made = json!({ "cert": cert, "key": key, "snis": ["a.test"] });
+    let id = api.post("/certificates", made).await.expect(201)["id"].clone();
+    let path = format!("/certificates/{}", id.as_str().unwrap());
+    for (method, path, body, changes) in [
+        (
+            Method::PATCH,
+            path.as_str(),
+            json!({ "tags": ["t"], "snis": ["b.test", "c.test"] }),
+            4,
+        ),
+        (
+            Method::PUT,
+            "/routes/free/service",
+            json!({ "name": "made", "host": "c.test" }),
+            2,
+        ),
+    ] {
+        let before = newest(&api).await;
+        let got = api.send(method, path, body).await;
+        assert_eq!(
+            got.header("silverback-revision"),
+            (before + 1).to_string(),
+            "{}",
+            got.body
+        );
+        assert_eq!(got.status, 200);
+        assert_eq!(newest(&api).await, before + 1);
+        let said = api.get(&format!("/revisions/{}", before + 1)).await;
+        let said = said.expect(200)["changes"].as_array().unwrap().len();
+        assert_eq!(said, changes, "{path}");
+    }
+    let route = api.get("/routes/free").await.expect(200);
+    let made = api.get("/services/made").await.expect(200);
+    assert_eq!(route["service"]["id"], made["id"]);
+}
+
+#[tokio::test]
+async fn undoing_an_authority_waits_for_those_who_trust_it() {
+    let api = Api::new().await;
+    let (cert, _) = super::certificates::pair(true);
+    let made = api.post("/ca_certificates", json!({ "cert": cert })).await;
+    let n = made.header("silverback-revision").to_owned();
+    let id = made.expect(201)["id"].as_str().unwrap().to_owned();
+    let service = json!({ "name": "s", "url": "https://s.test", "ca_certificates": [id] });
+    api.post("/services", service).await.expect(201);
+    let path = format!("/revisions/{n}/rollback");
+    let refused = api.post(&path, json!({})).await;
+    let text = refused.message().to_owned();
+    assert_eq!(
+        (refused.status, &refused.body["name"]),
+        (409, &json!("conflict"))
+    );
+    assert!(
+        text.contains("cannot go: services refer to it by now"),
+        "{text}"
+    );
+    api.get(&format!("/ca_certificates/{id}")).await.expect(200);
+    assert_eq!(api.delete("/services/s").await, 204);
+    api.post(&path, json!({})).await.expect(200);
+    assert_eq!(api.get(&format!("/ca_certificates/{id}")).await.status, 404);
 }
