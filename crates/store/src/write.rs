@@ -139,7 +139,10 @@ impl Writer {
     }
 
     async fn drain(self) {
-        let _clear = Clear(&self.queue);
+        let mut clear = Clear {
+            queue: &self.queue,
+            done: false,
+        };
         let mut in_vain = 0;
         loop {
             let group: Vec<Job> = {
@@ -147,6 +150,7 @@ impl Writer {
                 let n = q.jobs.len().min(GROUP);
                 if n == 0 {
                     q.busy = false;
+                    clear.done = true;
                     return;
                 }
                 q.jobs.drain(..n).collect()
@@ -325,15 +329,19 @@ enum Fail {
 }
 
 /// When the task ends in the middle (its runtime stops), whoever waits is told, and the next write starts a new task.
-struct Clear<'a>(&'a Mutex<Queue>);
+struct Clear<'a> {
+    queue: &'a Mutex<Queue>,
+    /// Whether the task found nothing more to do: what is in the queue by now is another's.
+    done: bool,
+}
 
 impl Drop for Clear<'_> {
     fn drop(&mut self) {
-        let mut q = lock(self.0);
-        if q.busy && !q.jobs.is_empty() || std::thread::panicking() {
+        if !self.done {
+            let mut q = lock(self.queue);
             q.jobs.clear();
+            q.busy = false;
         }
-        q.busy = false;
     }
 }
 
@@ -489,4 +497,49 @@ fn document(row: &PgRow, at: usize) -> Result<Cell, Error> {
     // The first byte is the version of jsonb's binary form.
     let text = raw.and_then(|raw| std::str::from_utf8(raw.get(1..)?).ok());
     Ok(text.map_or(Cell::Null, |text| Cell::Json(text.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(queue: &Mutex<Queue>) -> oneshot::Receiver<Reply> {
+        let (reply, answer) = oneshot::channel();
+        let mut q = lock(queue);
+        q.busy = true;
+        q.jobs.push_back(Job {
+            steps: Vec::new(),
+            actor: None,
+            reply,
+        });
+        answer
+    }
+
+    #[test]
+    fn a_task_that_ends_takes_nobody_elses_writes_with_it() {
+        let queue = Mutex::new(Queue::default());
+        let done = Clear {
+            queue: &queue,
+            done: true,
+        };
+        // The next task was started between its last look and its end.
+        let mut answer = asked(&queue);
+        drop(done);
+        assert!(lock(&queue).busy);
+        assert_eq!(lock(&queue).jobs.len(), 1);
+        assert!(matches!(
+            answer.try_recv(),
+            Err(oneshot::error::TryRecvError::Empty)
+        ));
+
+        drop(Clear {
+            queue: &queue,
+            done: false,
+        });
+        assert!(!lock(&queue).busy);
+        assert!(matches!(
+            answer.try_recv(),
+            Err(oneshot::error::TryRecvError::Closed)
+        ));
+    }
 }
