@@ -123,6 +123,11 @@ pub(crate) fn is_conflict(e: &tokio_postgres::Error) -> bool {
     })
 }
 
+/// True when a row that others hold was not to be had within `lock_timeout`.
+pub(crate) fn is_locked(e: &tokio_postgres::Error) -> bool {
+    e.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
 fn from_db(db: &DbError) -> StoreError {
     let code = db.code();
     let text = format!("{} (SQLSTATE {})", db.message(), code.code());

@@ -59,6 +59,11 @@ impl Pool {
         })
     }
 
+    /// How many connections there may be.
+    pub(crate) fn max_size(&self) -> usize {
+        self.inner.status().max_size
+    }
+
     /// A connection.
     pub(crate) async fn get(&self) -> Result<Lease, StoreError> {
         Ok(Lease {
@@ -165,7 +170,7 @@ pub(crate) async fn rows(
 /// A statement without rows to run [`in_order`] with others.
 pub(crate) fn plain<'a>(
     client: &'a Client,
-    sql: &'static str,
+    sql: &'a str,
 ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
     Box::pin(async move { client.batch_execute(sql).await.map(|()| Vec::new()) })
 }

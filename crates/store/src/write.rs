@@ -4,7 +4,8 @@
 //! transaction per write would be bound by that. So writes that are asked for at the same time are carried out by one task in ONE
 //! transaction, in two round trips: all statements; then the log of what they changed, the new revision and the commit (one round trip
 //! when what they change is known beforehand). When a statement fails, its write is refused and the others are carried out again
-//! without it, so no write ever sees another's error. Each write has a revision of its own, whoever it shares the transaction with, so that it
+//! without it, so no write ever sees another's error. A write of a row that others hold does not keep the group waiting for long either: it
+//! goes on alone. Each write has a revision of its own, whoever it shares the transaction with, so that it
 //! can be looked at and undone alone.
 
 use std::collections::{HashSet, VecDeque};
@@ -13,14 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_postgres::{Error, Row as PgRow, Statement};
 use uuid::Uuid;
 
 use crate::StoreError;
 use crate::cell::Cell;
 use crate::decode::Raw;
-use crate::error::is_conflict;
+use crate::error::{is_conflict, is_locked};
 use crate::pool::{Lease, Pool, in_order, is_cut, plain, rows};
 use crate::sql::LOG;
 
@@ -30,8 +31,15 @@ const GROUP: usize = 64;
 const GATHER: Duration = Duration::from_millis(1);
 /// After how many groups to try that again when it was in vain.
 const PATIENCE: u32 = 32;
+/// How long a group waits for a row that others hold; half as long each time it happens again to the same group.
+const LOCKED: Duration = Duration::from_millis(200);
+/// But not less.
+const LOCKED_LEAST: Duration = Duration::from_millis(10);
 /// How often a transaction that met a deadlock or lost its connection is run again.
 const AGAIN: usize = 3;
+
+/// Before the log: everybody waits there for the one who commits.
+const WAIT: &str = "set local lock_timeout to default";
 
 /// One statement of a write.
 #[derive(Debug, Clone)]
@@ -98,6 +106,8 @@ pub(crate) struct Writer {
     pool: Pool,
     queue: Arc<Mutex<Queue>>,
     gathered: Arc<Notify>,
+    /// For writes that wait alone for rows that others hold: they must not use up the connections.
+    alone: Arc<Semaphore>,
     /// Whether the log keeps documents.
     documents: Arc<AtomicBool>,
 }
@@ -105,6 +115,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(pool: Pool, documents: Arc<AtomicBool>) -> Self {
         Writer {
+            alone: Arc::new(Semaphore::new((pool.max_size() / 4).max(1))),
             pool,
             documents,
             queue: Arc::default(),
@@ -156,7 +167,10 @@ impl Writer {
                 q.jobs.drain(..n).collect()
             };
             let size = group.len();
-            self.group(group).await;
+            for job in self.group(group, Some(LOCKED)).await {
+                let me = self.clone();
+                tokio::spawn(async move { me.alone(job).await });
+            }
             // Clients that wait for each answer before they go on come in two halves, each waiting for the other's commit, unless
             // the next group waits for those who were just answered.
             let wanted = (size + lock(&self.queue).jobs.len()).min(GROUP);
@@ -187,9 +201,23 @@ impl Writer {
         came
     }
 
-    /// Carries a group out and replies to each.
-    async fn group(&self, mut jobs: Vec<Job>) {
+    /// Carries out a write that waits for what others hold, as long as any statement may take.
+    async fn alone(self, job: Job) {
+        match tokio::time::timeout(self.pool.limit, self.alone.acquire()).await {
+            Ok(_permit) => drop(self.group(vec![job], None).await),
+            Err(_) => {
+                let why = "too many writes wait for rows that others hold";
+                let refusal = Refusal::Store(StoreError::Unavailable(why.into()));
+                drop(job.reply.send(Err(refusal)));
+            }
+        }
+    }
+
+    /// Carries a group out and replies to each. With `patience`, how long to wait for what others hold, writes that would have to wait longer
+    /// are handed back.
+    async fn group(&self, mut jobs: Vec<Job>, mut patience: Option<Duration>) -> Vec<Job> {
         let mut refused = Vec::new();
+        let mut locked = Vec::new();
         let mut left = AGAIN;
         let done = loop {
             if jobs.is_empty() {
@@ -197,11 +225,15 @@ impl Writer {
             }
             match self
                 .pool
-                .within(self.transaction(&jobs))
+                .within(self.transaction(&jobs, patience))
                 .await
                 .unwrap_or_else(|e| Err(Fail::All(e)))
             {
                 Ok(answers) => break Ok(answers),
+                Err(Fail::One(i, e)) if is_locked(&e) && patience.is_some() => {
+                    locked.push(jobs.remove(i));
+                    patience = patience.map(|p| (p / 2).max(LOCKED_LEAST));
+                }
                 Err(Fail::One(i, e)) => refused.push((jobs.remove(i), e)),
                 Err(Fail::Again(e)) => {
                     if left == 0 {
@@ -225,9 +257,14 @@ impl Writer {
         refused
             .into_iter()
             .for_each(|(job, e)| drop(job.reply.send(Err(Refusal::Driver(e)))));
+        locked
     }
 
-    async fn transaction(&self, jobs: &[Job]) -> Result<Vec<Written>, Fail> {
+    async fn transaction(
+        &self,
+        jobs: &[Job],
+        patience: Option<Duration>,
+    ) -> Result<Vec<Written>, Fail> {
         let lease = self.pool.get().await.map_err(Fail::All)?;
         let mut prepared = Vec::with_capacity(jobs.len());
         for (i, job) in jobs.iter().enumerate() {
@@ -247,11 +284,16 @@ impl Writer {
 
         let documents = self.documents.load(Ordering::Relaxed);
         let ahead = Changes::known(jobs, documents);
-        let mut statements: Vec<BoxFuture<'_, _>> = vec![plain(&lease, "begin")];
+        let begin = match patience {
+            Some(p) => format!("begin; set local lock_timeout = {}", p.as_millis()),
+            None => "begin".to_owned(),
+        };
+        let mut statements: Vec<BoxFuture<'_, _>> = vec![plain(&lease, &begin)];
         for (_, step, statement) in &prepared {
             statements.push(Box::pin(rows(&lease, statement, &step.cells)));
         }
         if let Some(changes) = &ahead {
+            statements.push(plain(&lease, WAIT));
             statements.push(changes.log(&lease, &log));
             statements.push(plain(&lease, "commit"));
         }
@@ -280,7 +322,11 @@ impl Writer {
             let end = if changes.is_empty() {
                 vec![plain(&lease, "commit")]
             } else {
-                vec![changes.log(&lease, &log), plain(&lease, "commit")]
+                vec![
+                    plain(&lease, WAIT),
+                    changes.log(&lease, &log),
+                    plain(&lease, "commit"),
+                ]
             };
             for answer in in_order(end).await {
                 // As above.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{def, id_of, revision, service, store};
+use super::{consumer, def, id_of, revision, service, store};
 use crate::Key;
 
 #[tokio::test]
@@ -34,6 +34,39 @@ async fn a_write_whose_caller_went_away_is_carried_out_whole() {
         Some(row)
     );
     assert_eq!(super::log(&store).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_row_keeps_nobody_waiting_but_who_wants_it() {
+    let store = store().await;
+    let d = def("consumers");
+    let row = consumer(json!({"username": "a"}));
+    store.insert(&d, row.clone()).await.unwrap();
+    let holder = store.begin().await.unwrap();
+    let held = holder.locking().get(&d, &Key::Id(id_of(&row))).await;
+    assert!(held.unwrap().is_some());
+    let waiting: Vec<_> = (0..5)
+        .map(|_| {
+            let (store, d, id) = (store.clone(), d.clone(), id_of(&row));
+            tokio::spawn(async move { store.delete(&d, &Key::Id(id)).await })
+        })
+        .collect();
+    let sql = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while store.pool().query(sql, &[]).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for i in 0..20 {
+        let other = store.insert(&d, consumer(json!({"username": format!("b{i}")})));
+        let done = tokio::time::timeout(Duration::from_secs(3), other).await;
+        done.expect("it waits for nobody's row").unwrap();
+    }
+    holder.rollback().await;
+    let mut gone = 0;
+    for one in waiting {
+        gone += usize::from(one.await.unwrap().unwrap());
+    }
+    assert_eq!(gone, 1);
+    assert_eq!(revision(&store).await, 22);
 }
 
 #[test]
