@@ -2,6 +2,7 @@
 //! `kong/runloop/balancer/healthcheckers.lua`), and an operator's word on it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use silverback_schema::checks::{HostKind, split_host};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Call, RowKey, targets};
@@ -17,8 +20,10 @@ use crate::model::uuid;
 use crate::respond;
 use crate::status::{AddressHealth, Health, HealthReport, TargetHealth, UpstreamHealth};
 
-/// Longest time to look names up when the balancer does not know their addresses.
+/// Longest time to look up all names of a page when the balancer does not know their addresses.
 const LOOK_UP: Duration = Duration::from_secs(2);
+/// Names that are looked up at once, for all requests together. The system does it on threads that nothing can stop.
+static LOOK_UPS: Semaphore = Semaphore::const_new(16);
 /// Kong's words for a name that is not there.
 const NO_NAME: &str = "dns server error: 3 name error";
 
@@ -106,9 +111,10 @@ async fn or_unchecked(
     if let Some(known) = known {
         return known;
     }
+    let until = Instant::now() + LOOK_UP;
     let each = rows.iter().map(|row| async {
         let (name, weight) = name_and_weight(row);
-        let health = unchecked(&name, weight).await;
+        let health = unchecked(&name, weight, until).await;
         (name, health)
     });
     let targets: BTreeMap<String, TargetHealth> = join_all(each).await.into_iter().collect();
@@ -119,7 +125,7 @@ async fn or_unchecked(
     }
 }
 
-async fn unchecked(name: &str, weight: u64) -> TargetHealth {
+async fn unchecked(name: &str, weight: u64, until: Instant) -> TargetHealth {
     let Some(parts) = split_host(name) else {
         return unresolved();
     };
@@ -140,11 +146,14 @@ async fn unchecked(name: &str, weight: u64) -> TargetHealth {
             addresses: vec![address(parts.host, weight)],
         },
         HostKind::Name => {
-            let look_up = tokio::net::lookup_host((parts.host.as_str(), port));
-            let Ok(Ok(found)) = tokio::time::timeout(LOOK_UP, look_up).await else {
+            let host = parts.host;
+            let look_up = async move {
+                let found = tokio::net::lookup_host((host.as_str(), port)).await?;
+                Ok::<_, io::Error>(found.map(|a| a.ip()).collect::<Vec<IpAddr>>())
+            };
+            let Some(Ok(ips)) = limited(&LOOK_UPS, until, look_up).await else {
                 return unresolved();
             };
-            let ips: Vec<IpAddr> = found.map(|a| a.ip()).collect();
             let v4 = ips.iter().any(IpAddr::is_ipv4);
             TargetHealth {
                 dns: if v4 { "A" } else { "AAAA" }.into(),
@@ -156,6 +165,25 @@ async fn unchecked(name: &str, weight: u64) -> TargetHealth {
             }
         }
     }
+}
+
+/// Does something when one of few places is free, and waits for it no longer than that. It keeps its place until it ends, whether or not
+/// somebody still waits.
+async fn limited<T: Send + 'static>(
+    places: &'static Semaphore,
+    until: Instant,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let done = async {
+        let place = places.acquire().await.ok()?;
+        let work = async move {
+            let done = work.await;
+            drop(place);
+            done
+        };
+        tokio::spawn(work).await.ok()
+    };
+    tokio::time::timeout_at(until, done).await.ok().flatten()
 }
 
 fn unresolved() -> TargetHealth {
@@ -267,6 +295,9 @@ fn balancer(id: Uuid, health: &UpstreamHealth, rows: &[Map<String, Value>]) -> V
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn with(all: &[Health]) -> TargetHealth {
@@ -303,12 +334,41 @@ mod tests {
 
     #[tokio::test]
     async fn addresses_need_no_look_up() {
-        let t = unchecked("[0000:0000:0000:0000:0000:0000:0000:0001]:80", 7).await;
+        let name = "[0000:0000:0000:0000:0000:0000:0000:0001]:80";
+        let t = unchecked(name, 7, Instant::now()).await;
         assert_eq!(t.dns, "AAAA");
         assert_eq!((t.addresses[0].port, t.addresses[0].weight), (80, 7));
         assert_eq!(
             shown_ip("::1".parse::<IpAddr>().unwrap_or(IpAddr::V4([0; 4].into()))),
             t.addresses[0].ip
         );
+    }
+
+    #[tokio::test]
+    async fn few_are_looked_up_at_once_even_when_nobody_waits_any_more() {
+        static PLACES: Semaphore = Semaphore::const_new(3);
+        let (began, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (go, gate) = tokio::sync::watch::channel(false);
+        let work = || {
+            let (began, ended, mut gate) = (began.clone(), ended.clone(), gate.clone());
+            async move {
+                began.fetch_add(1, Ordering::Relaxed);
+                let opened = gate.wait_for(|open| *open).await.is_ok();
+                ended.fetch_add(1, Ordering::Relaxed);
+                opened
+            }
+        };
+        // Two pages of many names, one after the other, which nobody answers for.
+        for _ in 0..2 {
+            let until = Instant::now() + Duration::from_millis(30);
+            let all = (0..50).map(|_| limited(&PLACES, until, work()));
+            assert_eq!(join_all(all).await, vec![None; 50]);
+            assert_eq!(began.load(Ordering::Relaxed), 3);
+        }
+        assert_eq!(go.send(true), Ok(()));
+        let later = Instant::now() + Duration::from_secs(60);
+        let all = (0..50).map(|_| limited(&PLACES, later, work()));
+        assert_eq!(join_all(all).await, vec![Some(true); 50]);
+        assert_eq!(ended.load(Ordering::Relaxed), 53);
     }
 }
