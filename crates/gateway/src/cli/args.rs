@@ -299,6 +299,10 @@ pub(super) struct DeclarativeFile {
     /// The file [default: ./silverback.yml].
     #[arg(value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
+
+    // Taken as by the other commands, and of no effect: the example is the same for all.
+    #[command(flatten)]
+    pub(super) _locate: Locate,
 }
 
 #[derive(Debug, Args)]

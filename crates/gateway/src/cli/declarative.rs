@@ -67,6 +67,10 @@ mod tests {
             (&["config", "db-import", "/a.json"], "Import(\"/a.json\")"),
             (&["config", "db_export", "/b.yml"], "Export(\"/b.yml\")"),
             (&["config", "init", "/b.yml"], "init \"/b.yml\""),
+            (
+                &["config", "init", "-c", "/a.conf", "-p", "/p", "/b.yml"],
+                "init \"/b.yml\"",
+            ),
         ] {
             let fake = Fake::default();
             let answer = run(&fake, arguments, None);
