@@ -35,7 +35,12 @@ impl Store {
     /// `Unavailable`, `Internal`.
     pub async fn load(&self) -> Result<entities::Tables, StoreError> {
         if let Some(memory) = self.memory() {
-            return Ok(memory.content().served(self.tables()));
+            // It may take a while, and reads nothing: not on the threads that wait for others.
+            let (content, store) = (memory.content(), self.clone());
+            let served = tokio::task::spawn_blocking(move || content.served(store.tables()));
+            return served
+                .await
+                .map_err(|e| StoreError::Internal(format!("loading stopped: {e}")));
         }
         let lease = self.pool().get().await?;
         let work = async {
