@@ -24,6 +24,8 @@ mod memory;
 pub mod migrate;
 mod page;
 mod pool;
+mod put;
+mod read;
 mod scope;
 mod sql;
 mod store;
