@@ -136,13 +136,13 @@ fn from_db(db: &DbError) -> StoreError {
             "the database is not set up, run the migrations: {text}"
         ));
     }
-    // 57014 is our statement timeout; 25006 a standby that has not been promoted yet; 28, 3D a login or database that is not there (yet).
+    // 57014 is our statement timeout, 55P03 a lock that was not to be had in time; 25006 a standby that has not been promoted yet; 28, 3D a
+    // login or database that is not there (yet).
     match (code.code(), &code.code()[..2]) {
         // A deadlock or a conflict, after it was tried again: it is nobody's fault.
         ("40P01" | "40001", _) => StoreError::Unavailable(text),
-        ("57014" | "25006" | "25P03", _) | (_, "08" | "53" | "57" | "58" | "28" | "3D") => {
-            StoreError::Unavailable(text)
-        }
+        ("57014" | "25006" | "25P03" | "55P03", _)
+        | (_, "08" | "53" | "57" | "58" | "28" | "3D") => StoreError::Unavailable(text),
         ("54000", _) | (_, "22") => StoreError::Invalid(db.message().to_owned()),
         _ => StoreError::Internal(text),
     }
