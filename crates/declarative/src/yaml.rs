@@ -49,7 +49,10 @@ pub(crate) fn parse(text: &str) -> Result<Value, YamlError> {
                 loader.add(scalar(text, style, tag.as_ref()), anchor)?;
             }
             Event::Alias(anchor) => {
-                let value = loader.anchors.get(&anchor).ok_or(YamlError::Alias)?;
+                let (value, depth) = loader.anchors.get(&anchor).ok_or(YamlError::Alias)?;
+                if loader.open.len() + depth > MAX_DEPTH {
+                    return Err(YamlError::TooDeep);
+                }
                 loader.aliased += size(value);
                 if loader.aliased > MAX_ALIASED {
                     return Err(YamlError::TooMuch);
@@ -88,7 +91,8 @@ impl Inside {
 #[derive(Default)]
 struct Loader {
     open: Vec<(Inside, usize)>,
-    anchors: HashMap<usize, Value>,
+    /// What anchors name, and how many levels deep it is.
+    anchors: HashMap<usize, (Value, usize)>,
     aliased: usize,
     root: Option<Value>,
 }
@@ -124,7 +128,8 @@ impl Loader {
 
     fn add(&mut self, value: Value, anchor: usize) -> Result<(), YamlError> {
         if anchor > 0 {
-            self.anchors.insert(anchor, value.clone());
+            let depth = depth(&value);
+            self.anchors.insert(anchor, (value.clone(), depth));
         }
         match self.open.last_mut() {
             None => self.root = Some(value),
@@ -160,6 +165,15 @@ fn key_of(value: Value) -> Result<String, YamlError> {
         Value::String(text) => Ok(text),
         Value::Array(_) | Value::Object(_) => Err(YamlError::Key),
         other => Ok(other.to_string()),
+    }
+}
+
+/// How many levels of lists and maps there are in a value. Not more than `MAX_DEPTH`: deeper ones are not made.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(entries) => 1 + entries.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
@@ -270,6 +284,15 @@ mod tests {
             laughs.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
         }
         assert_eq!(parse(&laughs), Err(YamlError::TooMuch));
+        // Each alias puts what it names one level deeper, or a hundred.
+        for levels in [1, 100] {
+            let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+            let mut deep = format!("- &a0 {open}{close}\n");
+            for i in 1..1000 {
+                deep.push_str(&format!("- &a{i} {open}*a{}{close}\n", i - 1));
+            }
+            assert_eq!(parse(&deep), Err(YamlError::TooDeep), "{levels}");
+        }
         assert_eq!(parse("? [a]\n: b\n"), Err(YamlError::Key));
         assert!(parse("a: [1,").is_err());
     }
