@@ -49,6 +49,8 @@ enum State {
     Length(u64),
     /// In a chunked body.
     Chunked(Chunks),
+    /// In a body that is none: nothing of it is read any more, since nobody knows where it ends.
+    Malformed,
     /// Behind it.
     Done,
     /// The stream is another protocol's.
@@ -208,7 +210,10 @@ impl<S: IO> Gate<S> {
                 n
             }
             State::Chunked(chunks) => {
-                let n = chunks.advance(bytes).map_err(|_| bad_chunk())?;
+                let Ok(n) = chunks.advance(bytes) else {
+                    self.state = State::Malformed;
+                    return Err(bad_chunk());
+                };
                 if chunks.done() {
                     self.state = State::Done;
                 }
@@ -367,6 +372,7 @@ impl<S: IO> Gate<S> {
                 }
                 Poll::Ready(Ok(()))
             }
+            State::Malformed => Poll::Ready(Err(bad_chunk())),
             State::Done => self.poll_idle(cx),
             State::Refused(_) | State::Linger { .. } => self.poll_refused(cx),
             State::Closed => Poll::Ready(Ok(())),
@@ -483,7 +489,10 @@ impl<S: IO> Shutdown for Gate<S> {
         // A client that is gone takes nothing any more.
         let _ = AsyncWriteExt::flush(self).await;
         Shutdown::shutdown(&mut self.inner).await;
-        if matches!(self.state, State::Length(_) | State::Chunked(_)) {
+        if matches!(
+            self.state,
+            State::Length(_) | State::Chunked(_) | State::Malformed
+        ) {
             // The client is still sending. Closing at once would reset the connection, and the reset may overtake
             // the answer.
             let _ = tokio::time::timeout(LINGER, self.drain()).await;
@@ -677,6 +686,26 @@ mod tests {
         client.write_all(b"5\nhello\r\n0\r\n\r\n").await.unwrap();
         let e = gate.read(&mut [0; 64]).await.unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn a_malformed_chunk_is_no_better_when_it_is_read_again() {
+        let (mut client, mut gate) = gate();
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        // Read on from where it fails, with the size of the second chunk, its beginning is an extension and the rest is data.
+        let body = "1;a\r\nA\r\nf;\0xxxxxxxxx\r\n0\r\n\r\n";
+        client
+            .write_all(format!("{head}{body}").as_bytes())
+            .await
+            .unwrap();
+        let mut first = [0; 256];
+        let n = gate.read(&mut first).await.unwrap();
+        assert_eq!(&first[..n], head.as_bytes());
+        for _ in 0..3 {
+            let mut again = [0; 64];
+            let read = futures::poll!(Box::pin(gate.read(&mut again)));
+            assert!(matches!(read, Poll::Ready(Err(_))), "{read:?}");
+        }
     }
 
     #[tokio::test]
