@@ -34,17 +34,20 @@ use crate::identity::Identifier;
 use crate::kept::Kept;
 use crate::key::Key;
 use crate::local::{Reading, unix_now};
+use crate::room::Room;
 use crate::{Away, Limit, RateLimiting};
 
 /// Leases renewed in one round trip.
 const BATCH: usize = 500;
 /// After the database failed, this long until it is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Leases of a node at most. One takes four times the memory of a local counter.
+const MOST_LEASES: usize = 250_000;
 
 /// All leases of a node.
 pub(crate) struct Cluster {
     leases: HashMap<(Key, i64), Arc<Lease>, RandomState>,
+    room: Room,
     asks: UnboundedSender<Ask>,
 }
 
@@ -85,6 +88,7 @@ impl Cluster {
             let (asks, inbox) = unbounded_channel();
             let cluster = Arc::new(Cluster {
                 leases: HashMap::default(),
+                room: Room::new(MOST_LEASES),
                 asks,
             });
             env.services.spawn(Box::pin(renew_forever(
@@ -146,7 +150,12 @@ impl Cluster {
         now: i64,
     ) -> &'g Arc<Lease> {
         let window = limit.period.window(now);
-        leases.get_or_insert_with((plugin.key(who, limit.period), window.start), || {
+        let key = (plugin.key(who, limit.period), window.start);
+        if let Some(lease) = leases.get(&key) {
+            return lease;
+        }
+        self.room.grown_to(leases.len() + 1);
+        leases.get_or_insert_with(key, || {
             Arc::new(Lease {
                 name: plugin.place.name(who, window.start, limit.period),
                 window: window.start,
@@ -163,7 +172,13 @@ impl Cluster {
 
     fn sweep(&self, now: i64) {
         // Late answers and late requests still find their lease for a moment.
-        self.leases.pin().retain(|_, lease| lease.expires + 5 > now);
+        let leases = self.leases.pin();
+        leases.retain(|_, lease| lease.expires + 5 > now);
+        let own = |lease: &Lease| lease.own.load(Ordering::Relaxed);
+        let counts = leases.iter().map(|(_, lease)| own(lease));
+        if let Some(mut surplus) = self.room.surplus(leases.len(), counts) {
+            leases.retain(|_, lease| !surplus.takes(own(lease)));
+        }
     }
 }
 
@@ -270,11 +285,13 @@ async fn renew_forever(
     counters: Arc<dyn ClusterCounters>,
 ) {
     let mut batch = Vec::new();
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let Some(mut sweeps) = cluster.upgrade().map(|c| c.room.sweeps()) else {
+        return;
+    };
     loop {
         tokio::select! {
             received = inbox.recv_many(&mut batch, BATCH) => if received == 0 { return },
-            _ = sweep.tick() => {
+            () = sweeps.next() => {
                 let Some(cluster) = cluster.upgrade() else { return };
                 cluster.sweep(unix_now());
                 continue;

@@ -12,6 +12,7 @@ mod kept;
 mod key;
 mod local;
 mod redis;
+mod room;
 mod sync;
 #[cfg(test)]
 mod tests;

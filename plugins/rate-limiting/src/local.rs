@@ -7,13 +7,14 @@
 
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 use papaya::{Guard, HashMap, HashMapRef};
 
 use crate::Limit;
 use crate::key::{Key, Keys};
+use crate::room::Room;
 
 const COUNT_BITS: u32 = 40;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
@@ -23,13 +24,20 @@ const DEAD: u64 = u64::MAX;
 /// The most that is counted in one window.
 pub(crate) const MOST: u64 = COUNT - 1;
 
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Counters of a node at most: a hundred bytes each, so a hundred megabytes.
+const MOST_CELLS: usize = 1_000_000;
 
 /// The counters of a node.
-#[derive(Default)]
 pub(crate) struct Local {
     pub(crate) keys: Keys,
     cells: HashMap<Key, AtomicU64, RandomState>,
+    room: Room,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Local::with_room(Room::new(MOST_CELLS))
+    }
 }
 
 /// What was used before this request, per limit, and whether it was admitted.
@@ -40,6 +48,14 @@ pub(crate) struct Reading {
 }
 
 impl Local {
+    fn with_room(room: Room) -> Self {
+        Local {
+            keys: Keys::default(),
+            cells: HashMap::default(),
+            room,
+        }
+    }
+
     /// Counts a request against all limits, or against none when one of them is reached. `key` gives the key and the number of the window
     /// of a limit. Several limits are taken one after the other and given back when a later one is reached: a request at the same
     /// moment may then be refused that could have been admitted; never the other way round.
@@ -63,7 +79,7 @@ impl Local {
         }
         for (i, limit) in limits.iter().enumerate() {
             let (k, number) = key(limit);
-            match reserve(&cells, k, bits(number), limit.most) {
+            match reserve(&cells, &self.room, k, bits(number), limit.most) {
                 Ok(used) => reading.used[i] = used,
                 Err(used) => {
                     reading.used[i] = used;
@@ -79,7 +95,8 @@ impl Local {
         reading
     }
 
-    /// Takes out the cells whose window is neither the present one nor next to it.
+    /// Takes out the cells whose window is neither the present one nor next to it, and when there are too many, some that are
+    /// in use.
     pub(crate) fn sweep(&self, now: i64) {
         let cells = self.cells.pin();
         for (key, cell) in cells.iter() {
@@ -89,19 +106,28 @@ impl Local {
             if seen == DEAD || age <= 1 || age == WINDOW {
                 continue;
             }
-            if cell
-                .compare_exchange(seen, DEAD, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-            {
-                remove_dead(&cells, *key);
+            kill(&cells, *key, cell, seen);
+        }
+        let counts = cells
+            .iter()
+            .map(|(_, cell)| cell.load(Ordering::Relaxed) & COUNT);
+        if let Some(mut surplus) = self.room.surplus(cells.len(), counts) {
+            for (key, cell) in cells.iter() {
+                let seen = cell.load(Ordering::Acquire);
+                if seen != DEAD && surplus.takes(seen & COUNT) {
+                    kill(&cells, *key, cell, seen);
+                }
             }
         }
     }
 
     /// Sweeps now and then, as long as somebody holds the counters.
     pub(crate) async fn sweep_forever(counters: Weak<Self>) {
+        let Some(mut sweeps) = counters.upgrade().map(|c| c.room.sweeps()) else {
+            return;
+        };
         loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
+            sweeps.next().await;
             let Some(counters) = counters.upgrade() else {
                 return;
             };
@@ -143,9 +169,21 @@ fn holds(seen: u64, number: u64) -> bool {
 type Cells<'a, G> = HashMapRef<'a, Key, AtomicU64, RandomState, G>;
 
 /// Counts one more and answers what was used before; `Err` with what is used when that is all.
-fn reserve<G: Guard>(cells: &Cells<'_, G>, key: Key, number: u64, most: u64) -> Result<u64, u64> {
+fn reserve<G: Guard>(
+    cells: &Cells<'_, G>,
+    room: &Room,
+    key: Key,
+    number: u64,
+    most: u64,
+) -> Result<u64, u64> {
     loop {
-        let cell = cells.get_or_insert_with(key, || AtomicU64::new(number << COUNT_BITS));
+        let cell = match cells.get(&key) {
+            Some(cell) => cell,
+            None => {
+                room.grown_to(cells.len() + 1);
+                cells.get_or_insert_with(key, || AtomicU64::new(number << COUNT_BITS))
+            }
+        };
         let mut seen = cell.load(Ordering::Acquire);
         while seen != DEAD {
             let used = count(seen, number);
@@ -171,6 +209,16 @@ fn give_back<G: Guard>(cells: &Cells<'_, G>, key: Key, number: u64) {
     if let Some(cell) = cells.get(&key) {
         let less = |seen: u64| (count(seen, number) > 0).then(|| seen - 1);
         let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+}
+
+/// Takes a cell out, unless something was counted in it meanwhile.
+fn kill<G: Guard>(cells: &Cells<'_, G>, key: Key, cell: &AtomicU64, seen: u64) {
+    if cell
+        .compare_exchange(seen, DEAD, Ordering::AcqRel, Ordering::Relaxed)
+        .is_ok()
+    {
+        remove_dead(cells, key);
     }
 }
 
@@ -311,5 +359,22 @@ mod tests {
             take(&local, 1, &[limit(Period::Year, 5)], NOW + 5).used[0],
             1
         );
+    }
+
+    #[tokio::test]
+    async fn many_callers_do_not_fill_the_memory_nor_free_those_who_are_limited() {
+        let local = std::sync::Arc::new(Local::with_room(Room::new(100)));
+        let sweeper = Local::sweep_forever(std::sync::Arc::downgrade(&local));
+        let sweeper = tokio::spawn(sweeper);
+        let limits = [limit(Period::Year, 5)];
+        let now = unix_now();
+        while take(&local, 0, &limits, now).admitted {}
+        for who in 1..=1000 {
+            take(&local, who, &limits, now);
+            tokio::task::yield_now().await;
+        }
+        assert!(local.len() <= 101, "{}", local.len());
+        assert!(!take(&local, 0, &limits, now).admitted);
+        sweeper.abort();
     }
 }

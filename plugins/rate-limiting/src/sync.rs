@@ -20,8 +20,11 @@ use crate::kept::Kept;
 use crate::key::Key;
 use crate::local::{Reading, unix_now};
 use crate::redis::{Link, until};
+use crate::room::Room;
 use crate::{Away, Limit, RateLimiting};
 
+/// Tallies of one Redis and rate at most. One takes four times the memory of a local counter.
+const MOST_TALLIES: usize = 250_000;
 /// Tallies exchanged in one round trip.
 const BATCH: usize = 1000;
 
@@ -42,6 +45,7 @@ static READ: LazyLock<Script> = LazyLock::new(|| {
 pub(crate) struct Synced {
     link: Arc<Kept<Link>>,
     tallies: HashMap<(Key, i64), Arc<Tally>, RandomState>,
+    room: Room,
     changed: UnboundedSender<Arc<Tally>>,
 }
 
@@ -77,6 +81,7 @@ impl Synced {
             let synced = Arc::new(Synced {
                 link,
                 tallies: HashMap::default(),
+                room: Room::new(MOST_TALLIES),
                 changed,
             });
             env.services.spawn(Box::pin(exchange_forever(
@@ -151,6 +156,7 @@ impl Synced {
             let tallies = self.tallies.pin();
             for (limit, total) in plugin.limits.iter().zip(totals) {
                 let window = limit.period.window(now);
+                self.room.grown_to(tallies.len() + 1);
                 // Whoever asked at the same moment and came first has the same answer.
                 tallies.get_or_insert_with((plugin.key(who, limit.period), window.start), || {
                     Arc::new(Tally {
@@ -176,9 +182,13 @@ impl Synced {
     }
 
     fn sweep(&self, now: i64) {
-        self.tallies
-            .pin()
-            .retain(|_, tally| tally.expires + 5 > now || tally.waiting.load(Ordering::Acquire));
+        let tallies = self.tallies.pin();
+        tallies.retain(|_, tally| tally.expires + 5 > now || tally.waiting.load(Ordering::Acquire));
+        let own = |tally: &Tally| tally.own.load(Ordering::Relaxed);
+        let counts = tallies.iter().map(|(_, tally)| own(tally));
+        if let Some(mut surplus) = self.room.surplus(tallies.len(), counts) {
+            tallies.retain(|_, tally| !surplus.takes(own(tally)));
+        }
     }
 
     /// Tells Redis what was counted and learns what the others counted.
@@ -210,7 +220,10 @@ impl Synced {
                 }
                 Err(away) => {
                     tracing::error!("rate limits are not exchanged: {away}");
-                    batch.iter().for_each(|tally| self.remember(tally));
+                    let now = unix_now();
+                    // Redis keeps nothing of a window that is over, and what was dropped for want of room is not kept here.
+                    let wanted = |t: &&Arc<Tally>| t.expires > now && Arc::strong_count(t) > 1;
+                    batch.iter().filter(wanted).for_each(|t| self.remember(t));
                 }
             }
         }
@@ -245,17 +258,27 @@ async fn exchange_forever(
     mut inbox: UnboundedReceiver<Arc<Tally>>,
     every: Duration,
 ) {
+    let Some(full) = synced.upgrade().map(|s| s.room.full()) else {
+        return;
+    };
     let mut waiting = Vec::new();
+    let mut pause = Box::pin(tokio::time::sleep(every));
     loop {
-        tokio::time::sleep(every).await;
+        let due = tokio::select! {
+            () = &mut pause => true,
+            () = full.notified() => false,
+        };
         let Some(synced) = synced.upgrade() else {
             return;
         };
-        while let Ok(tally) = inbox.try_recv() {
-            waiting.push(tally);
+        if due {
+            while let Ok(tally) = inbox.try_recv() {
+                waiting.push(tally);
+            }
+            synced.exchange(&waiting).await;
+            waiting.clear();
+            pause = Box::pin(tokio::time::sleep(every));
         }
-        synced.exchange(&waiting).await;
-        waiting.clear();
         synced.sweep(unix_now());
     }
 }
