@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use compact_str::CompactString;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -18,20 +19,27 @@ pub struct Consumer {
     /// Primary key.
     pub id: Uuid,
     /// Name.
-    pub username: Option<Box<str>>,
+    pub username: Option<CompactString>,
     /// Id in the user's own system.
-    pub custom_id: Option<Box<str>>,
+    pub custom_id: Option<CompactString>,
 }
+
+/// Text that a credential is found by. That of a usual key lies where the credential lies, so that looking at it costs nothing more.
+pub type Lookup = SmallVec<[u8; 40]>;
 
 /// A credential found by its lookup field.
 #[derive(Debug, Clone)]
+// What finding one looks at stands first, side by side.
+#[repr(C)]
 pub struct Credential {
-    /// Primary key.
-    pub id: Uuid,
+    /// The lookup field: a key, a name.
+    pub lookup: Lookup,
     /// Whose it is.
     pub consumer: Arc<Consumer>,
     /// Seconds since 1970 after which it is void.
     pub expires_at: Option<i64>,
+    /// Primary key.
+    pub id: Uuid,
     /// The entity's other fields, without id, times, consumer, tags and the lookup field; empty for a key.
     pub extra: Map<String, Value>,
     /// What its plugin made of it.

@@ -18,11 +18,12 @@ pub mod header;
 pub mod prepared;
 pub mod slots;
 
+pub use compact_str::CompactString;
 pub use context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, RequestView, ResponseCtx, ResponseHead};
 pub use edits::{HeaderEdit, UpstreamEdits};
 pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};
 pub use erased::{DynHandler, PluginDef};
-pub use facts::{Attempt, Consumer, Credential, Directory, Facts, RouteInfo, ServiceInfo};
+pub use facts::{Attempt, Consumer, Credential, Directory, Facts, Lookup, RouteInfo, ServiceInfo};
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
 pub use prepared::Prepared;

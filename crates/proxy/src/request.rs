@@ -186,12 +186,12 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
             "no Service found with those values",
         ));
     };
-    let upstream = upstream_path(&route.route, service.service.path.as_deref(), &found, &path);
+    let upstream = upstream_path(route.paths, service.service.path.as_deref(), &found, &path);
     let query = &target[raw_path.len()..];
     if upstream.as_bytes() != raw_path {
         *upstream_target = Some(Bytes::from([upstream.as_bytes(), query].concat()));
     }
-    *prefix = forwarded_prefix(&route.route, &found, &path).map(Bytes::copy_from_slice);
+    *prefix = forwarded_prefix(route.paths, &found, &path).map(Bytes::copy_from_slice);
     None
 }
 

@@ -80,7 +80,7 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     let mut sni = String::new();
     if service.tls {
         let client = session.req_header();
-        sni = if route.route.preserve_host {
+        sni = if route.preserve_host {
             split_host_port(authority(client)).0.to_owned()
         } else {
             service.sni.clone()

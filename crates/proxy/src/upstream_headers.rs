@@ -49,7 +49,7 @@ pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchang
     };
     out.append_header(W_VIA, via)?;
     let host = authority(client);
-    let host_value = if route.route.preserve_host && !host.is_empty() {
+    let host_value = if route.preserve_host && !host.is_empty() {
         match client.headers.get(header::HOST) {
             Some(v) => v.clone(),
             None => value(host.as_bytes())?,

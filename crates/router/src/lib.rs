@@ -29,4 +29,4 @@ pub use path::{escape_path, normalize_path, strip_query};
 pub use protocol::{ProtocolRule, ProtocolVerdict};
 pub use request::{Flavor, Request, split_host_port};
 pub use router::{Captures, Entry, Match, Problem, Router};
-pub use upstream::{forwarded_prefix, upstream_path};
+pub use upstream::{PathRule, forwarded_prefix, upstream_path};

@@ -8,9 +8,26 @@ use crate::path::{escape_into, escape_path};
 use crate::request::Flavor;
 use crate::router::Match;
 
+/// What of a route says how the upstream's path is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathRule {
+    strip: bool,
+    v1: bool,
+}
+
+impl PathRule {
+    /// The rule of a route.
+    pub fn of(route: &Route) -> Self {
+        PathRule {
+            strip: route.strip_path,
+            v1: route.path_handling == Some(PathHandling::V1),
+        }
+    }
+}
+
 /// The value of `X-Forwarded-Prefix`: what was cut off the front of the path, `None` when nothing or only `/` was.
-pub fn forwarded_prefix<'p>(route: &Route, found: &Match, path: &'p [u8]) -> Option<&'p [u8]> {
-    if !route.strip_path {
+pub fn forwarded_prefix<'p>(rule: PathRule, found: &Match, path: &'p [u8]) -> Option<&'p [u8]> {
+    if !rule.strip {
         return None;
     }
     found.matched_path(path).filter(|p| *p != b"/")
@@ -22,14 +39,14 @@ pub fn forwarded_prefix<'p>(route: &Route, found: &Match, path: &'p [u8]) -> Opt
 /// Learnt from `set_upstream_uri` of `kong/router/atc.lua`, `get_upstream_uri_v0` of `kong/router/utils.lua`
 /// and `find_match` of `kong/router/traditional.lua`; `path_handling` `v1` has a meaning in the last alone.
 pub fn upstream_path<'p>(
-    route: &Route,
+    rule: PathRule,
     base: Option<&str>,
     found: &Match,
     path: &'p [u8],
 ) -> Cow<'p, str> {
     let base = base.unwrap_or("/");
     // Without a matched path the leading slash counts as matched.
-    let cut = if route.strip_path {
+    let cut = if rule.strip {
         found.matched_path(path).map_or(1, <[u8]>::len)
     } else {
         1
@@ -40,12 +57,11 @@ pub fn upstream_path<'p>(
     } else {
         without_dots(rest)
     };
-    let (front, slash, back) =
-        if found.flavor == Flavor::Traditional && route.path_handling == Some(PathHandling::V1) {
-            join_v1(route.strip_path, base, rest, path)
-        } else {
-            join_v0(route.strip_path, base, rest, path)
-        };
+    let (front, slash, back) = if found.flavor == Flavor::Traditional && rule.v1 {
+        join_v1(rule.strip, base, rest, path)
+    } else {
+        join_v0(rule.strip, base, rest, path)
+    };
     if front.is_empty() {
         if !slash {
             return escape_path(back);
@@ -124,7 +140,7 @@ mod tests {
             r.path_handling = Some(handling);
         });
         let found = Match::for_tests(flavor, matched.map(|m| (0, m.len())));
-        upstream_path(&r, base, &found, path.as_bytes()).into_owned()
+        upstream_path(PathRule::of(&r), base, &found, path.as_bytes()).into_owned()
     }
 
     #[track_caller]
@@ -184,12 +200,12 @@ mod tests {
         let r = route(1, |r| r.strip_path = true);
         let found = Match::for_tests(Flavor::TraditionalCompatible, Some((0, 3)));
         assert!(matches!(
-            upstream_path(&r, None, &found, b"/r/x"),
+            upstream_path(PathRule::of(&r), None, &found, b"/r/x"),
             Cow::Borrowed("/x")
         ));
         let found = Match::for_tests(Flavor::TraditionalCompatible, Some((0, 2)));
         assert!(matches!(
-            upstream_path(&r, Some("/"), &found, b"/r/x"),
+            upstream_path(PathRule::of(&r), Some("/"), &found, b"/r/x"),
             Cow::Borrowed("/x")
         ));
     }
@@ -238,9 +254,12 @@ mod tests {
     fn the_prefix_is_told_only_when_it_was_cut_off() {
         let r = route(1, |r| r.strip_path = true);
         let of = |len| Match::for_tests(Flavor::TraditionalCompatible, Some((0, len)));
-        assert_eq!(forwarded_prefix(&r, &of(2), b"/r/x"), Some(&b"/r"[..]));
-        assert_eq!(forwarded_prefix(&r, &of(1), b"/r/x"), None);
+        assert_eq!(
+            forwarded_prefix(PathRule::of(&r), &of(2), b"/r/x"),
+            Some(&b"/r"[..])
+        );
+        assert_eq!(forwarded_prefix(PathRule::of(&r), &of(1), b"/r/x"), None);
         let r = route(1, |r| r.strip_path = false);
-        assert_eq!(forwarded_prefix(&r, &of(2), b"/r/x"), None);
+        assert_eq!(forwarded_prefix(PathRule::of(&r), &of(2), b"/r/x"), None);
     }
 }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use silverback_entities::{Route, Service};
 use silverback_router::{
-    Entry, Flavor, ProtocolRule, ProtocolVerdict, Request, Router, forwarded_prefix,
+    Entry, Flavor, PathRule, ProtocolRule, ProtocolVerdict, Request, Router, forwarded_prefix,
     normalize_path, split_host_port, strip_query, upstream_path,
 };
 
@@ -119,8 +119,8 @@ fn answer(router: &Router, entries: &[Entry], line: &Value) -> Value {
     let Some(service) = service else {
         return json!({"no_service": true});
     };
-    let sent = upstream_path(route, service.path.as_deref(), &found, &path);
-    let prefix = forwarded_prefix(route, &found, &path).map(String::from_utf8_lossy);
+    let sent = upstream_path(PathRule::of(route), service.path.as_deref(), &found, &path);
+    let prefix = forwarded_prefix(PathRule::of(route), &found, &path).map(String::from_utf8_lossy);
     json!({"path": format!("{sent}{query}"), "prefix": prefix})
 }
 

@@ -1,25 +1,34 @@
 //! Consumers and credentials of a snapshot, in compact hash indexes.
 //!
 //! Each index is cut into shards that are shared between snapshots: adding one credential copies one shard, not the index.
+//!
+//! With many credentials a request finds each thing it touches outside the processor's caches, and each costs it some hundred
+//! nanoseconds. So an index holds nothing but pointers, and what it is searched by lies within what they point to.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hashbrown::HashTable;
 use silverback_plugin::facts::{Consumer, Credential, Directory};
 use uuid::Uuid;
 
 const SHARDS: usize = 1024;
 
-type Shard<V> = std::collections::HashMap<Box<str>, Arc<V>, foldhash::fast::RandomState>;
+/// What an index holds: it knows what it is found by.
+trait Entry: Clone {
+    type Key: ?Sized + Hash + Eq;
 
-/// A map from text to values that shares its unchanged parts with its clones.
-pub struct Sharded<V> {
-    hasher: foldhash::fast::FixedState,
-    shards: Vec<Arc<Shard<V>>>,
+    fn key(&self) -> &Self::Key;
 }
 
-impl<V> Clone for Sharded<V> {
+/// An index that shares its unchanged parts with its clones.
+struct Sharded<E> {
+    hasher: foldhash::fast::FixedState,
+    shards: Box<[Arc<HashTable<E>>]>,
+}
+
+impl<E> Clone for Sharded<E> {
     fn clone(&self) -> Self {
         Sharded {
             hasher: self.hasher.clone(),
@@ -28,76 +37,121 @@ impl<V> Clone for Sharded<V> {
     }
 }
 
-impl<V> Default for Sharded<V> {
+impl<E> Default for Sharded<E> {
     fn default() -> Self {
-        let empty = Arc::new(Shard::default());
+        let empty = Arc::new(HashTable::new());
         Sharded {
+            // The keys looked for are the callers' choice, those that are kept are not.
             hasher: foldhash::fast::FixedState::with_seed(1),
-            shards: vec![empty; SHARDS],
+            shards: (0..SHARDS).map(|_| empty.clone()).collect(),
         }
     }
 }
 
-impl<V> Sharded<V> {
-    fn shard(&self, key: &str) -> usize {
-        (self.hasher.hash_one(key) >> 32) as usize % SHARDS
+/// The table looks at the lowest and the highest bits of a hash.
+fn shard(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
+impl<E: Entry> Sharded<E> {
+    fn get(&self, key: &E::Key) -> Option<&E> {
+        let hash = self.hasher.hash_one(key);
+        self.shards[shard(hash)].find(hash, |e| e.key() == key)
     }
 
-    /// The value at that key.
-    pub fn get(&self, key: &str) -> Option<&Arc<V>> {
-        self.shards[self.shard(key)].get(key)
-    }
-
-    /// Puts a value in.
-    pub fn insert(&mut self, key: &str, value: Arc<V>) {
-        let n = self.shard(key);
-        Arc::make_mut(&mut self.shards[n]).insert(key.into(), value);
-    }
-
-    /// Takes a value out.
-    pub fn remove(&mut self, key: &str) {
-        let n = self.shard(key);
-        if self.shards[n].contains_key(key) {
-            Arc::make_mut(&mut self.shards[n]).remove(key);
+    fn insert(&mut self, entry: E) {
+        let hash = self.hasher.hash_one(entry.key());
+        let table = Arc::make_mut(&mut self.shards[shard(hash)]);
+        match table.find_mut(hash, |e| e.key() == entry.key()) {
+            Some(old) => *old = entry,
+            None => {
+                let hasher = &self.hasher;
+                table.insert_unique(hash, entry, |e| hasher.hash_one(e.key()));
+            }
         }
     }
 
-    /// How many values there are.
-    pub fn len(&self) -> usize {
-        self.shards.iter().map(|s| s.len()).sum()
+    fn remove(&mut self, key: &E::Key) {
+        let hash = self.hasher.hash_one(key);
+        let shard = &mut self.shards[shard(hash)];
+        if shard.find(hash, |e| e.key() == key).is_some()
+            && let Ok(found) = Arc::make_mut(shard).find_entry(hash, |e| e.key() == key)
+        {
+            found.remove();
+        }
     }
+}
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.shards.iter().all(|s| s.is_empty())
+#[derive(Clone)]
+struct ById(Arc<Consumer>);
+
+impl Entry for ById {
+    type Key = Uuid;
+
+    fn key(&self) -> &Uuid {
+        &self.0.id
+    }
+}
+
+/// Of a consumer that has a name.
+#[derive(Clone)]
+struct ByName(Arc<Consumer>);
+
+impl Entry for ByName {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        self.0.username.as_deref().unwrap_or_default()
+    }
+}
+
+impl Entry for Arc<Credential> {
+    type Key = [u8];
+
+    fn key(&self) -> &[u8] {
+        &self.lookup
+    }
+}
+
+/// What an entity says of a consumer.
+#[derive(Clone)]
+struct Values {
+    consumer: Uuid,
+    values: Arc<[Box<str>]>,
+}
+
+impl Entry for Values {
+    type Key = Uuid;
+
+    fn key(&self) -> &Uuid {
+        &self.consumer
     }
 }
 
 /// Consumers and credentials of one snapshot.
 #[derive(Clone, Default)]
 pub struct DirectoryIndex {
-    /// By id and, apart, by username.
-    by_id: Sharded<Consumer>,
-    by_name: Sharded<Consumer>,
-    credentials: Vec<(&'static str, Sharded<Credential>)>,
-    /// What entities say of consumers, by the consumers' ids.
-    values: Vec<(&'static str, Sharded<Vec<Box<str>>>)>,
+    by_id: Sharded<ById>,
+    by_name: Sharded<ByName>,
+    credentials: Vec<(&'static str, Sharded<Arc<Credential>>)>,
+    values: Vec<(&'static str, Sharded<Values>)>,
 }
 
 impl DirectoryIndex {
     /// A consumer by primary key.
     pub fn by_id(&self, id: Uuid) -> Option<&Arc<Consumer>> {
-        let mut buf = [0u8; 36];
-        self.by_id.get(id.as_hyphenated().encode_lower(&mut buf))
+        self.by_id.get(&id).map(|e| &e.0)
+    }
+
+    fn by_name(&self, name: &str) -> Option<&Arc<Consumer>> {
+        self.by_name.get(name).map(|e| &e.0)
     }
 
     pub(crate) fn put_consumer(&mut self, c: Arc<Consumer>) {
-        if let Some(name) = &c.username {
-            self.by_name.insert(name, c.clone());
+        if c.username.is_some() {
+            self.by_name.insert(ByName(c.clone()));
         }
-        let mut buf = [0u8; 36];
-        self.by_id
-            .insert(c.id.as_hyphenated().encode_lower(&mut buf), c);
+        self.by_id.insert(ById(c));
     }
 
     pub(crate) fn remove_consumer(&mut self, id: Uuid) {
@@ -106,22 +160,21 @@ impl DirectoryIndex {
         };
         // The name may belong to another consumer by now.
         if let Some(name) = &old.username
-            && self.by_name.get(name).is_some_and(|c| c.id == id)
+            && self.by_name(name).is_some_and(|c| c.id == id)
         {
             self.by_name.remove(name);
         }
-        let mut buf = [0u8; 36];
-        self.by_id.remove(id.as_hyphenated().encode_lower(&mut buf));
+        self.by_id.remove(&id);
     }
 
-    pub(crate) fn put_credential(&mut self, entity: &'static str, key: &str, c: Arc<Credential>) {
-        self.of_mut(entity).insert(key, c);
+    pub(crate) fn put_credential(&mut self, entity: &'static str, c: Arc<Credential>) {
+        of_mut(&mut self.credentials, entity).insert(c);
     }
 
     pub(crate) fn remove_credential(&mut self, entity: &'static str, key: &str, id: Uuid) {
-        let index = self.of_mut(entity);
-        if index.get(key).is_some_and(|c| c.id == id) {
-            index.remove(key);
+        let index = of_mut(&mut self.credentials, entity);
+        if index.get(key.as_bytes()).is_some_and(|c| c.id == id) {
+            index.remove(key.as_bytes());
         }
     }
 
@@ -132,25 +185,28 @@ impl DirectoryIndex {
         consumer: Uuid,
         values: Vec<Box<str>>,
     ) {
-        let mut buf = [0u8; 36];
-        let key: &str = consumer.as_hyphenated().encode_lower(&mut buf);
         let index = of_mut(&mut self.values, entity);
         if values.is_empty() {
-            index.remove(key);
+            index.remove(&consumer);
         } else {
-            index.insert(key, Arc::new(values));
+            let values = values.into();
+            index.insert(Values { consumer, values });
         }
-    }
-
-    fn of_mut(&mut self, entity: &'static str) -> &mut Sharded<Credential> {
-        of_mut(&mut self.credentials, entity)
     }
 }
 
-fn of_mut<'a, V>(
-    indexes: &'a mut Vec<(&'static str, Sharded<V>)>,
+fn of<'a, E>(
+    indexes: &'a [(&'static str, Sharded<E>)],
     entity: &'static str,
-) -> &'a mut Sharded<V> {
+) -> Option<&'a Sharded<E>> {
+    let (_, index) = indexes.iter().find(|(e, _)| *e == entity)?;
+    Some(index)
+}
+
+fn of_mut<'a, E>(
+    indexes: &'a mut Vec<(&'static str, Sharded<E>)>,
+    entity: &'static str,
+) -> &'a mut Sharded<E> {
     let n = match indexes.iter().position(|(e, _)| *e == entity) {
         Some(n) => n,
         None => {
@@ -163,8 +219,7 @@ fn of_mut<'a, V>(
 
 impl Directory for DirectoryIndex {
     fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
-        let (_, index) = self.credentials.iter().find(|(e, _)| *e == entity)?;
-        let found = index.get(key)?;
+        let found = of(&self.credentials, entity)?.get(key.as_bytes())?;
         match found.expires_at {
             Some(t) if t <= now() => None,
             _ => Some(found),
@@ -172,18 +227,14 @@ impl Directory for DirectoryIndex {
     }
 
     fn values_of(&self, entity: &'static str, consumer: Uuid) -> &[Box<str>] {
-        let mut buf = [0u8; 36];
-        let key: &str = consumer.as_hyphenated().encode_lower(&mut buf);
-        let index = self.values.iter().find(|(e, _)| *e == entity);
-        index
-            .and_then(|(_, index)| index.get(key))
-            .map_or(&[], |values| values)
+        let found = of(&self.values, entity).and_then(|index| index.get(&consumer));
+        found.map_or(&[], |found| &found.values)
     }
 
     fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {
-        self.by_id
-            .get(id_or_username)
-            .or_else(|| self.by_name.get(id_or_username))
+        let id = Uuid::try_parse(id_or_username).ok();
+        id.and_then(|id| self.by_id(id))
+            .or_else(|| self.by_name(id_or_username))
     }
 }
 

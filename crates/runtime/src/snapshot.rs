@@ -15,7 +15,7 @@ use silverback_entities::{Protocol, Route, Service};
 use silverback_plugin::facts::{Consumer, Credential, Directory};
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::Budgets;
-use silverback_router::{ProtocolRule, Router};
+use silverback_router::{PathRule, ProtocolRule, Router};
 use silverback_telemetry::{RouteMetrics, ServiceMetrics};
 use uuid::Uuid;
 
@@ -137,12 +137,16 @@ impl Index<usize> for Routes {
     }
 }
 
-/// A route with all that serving it needs.
+/// A route with all that serving it needs. The row itself is far away for a processor: what each request needs of it is here.
 pub struct RouteRuntime {
     /// The row.
     pub route: Arc<Route>,
     /// Which protocols it is for.
     pub protocols: ProtocolRule,
+    /// How the upstream's path is made.
+    pub paths: PathRule,
+    /// Whether the upstream gets the client's `Host`.
+    pub preserve_host: bool,
     /// As plugins see it.
     pub info: RouteInfo,
     /// Where its requests go; `None` is answered with 503.

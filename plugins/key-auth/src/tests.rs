@@ -326,6 +326,7 @@ async fn an_anonymous_consumer_that_does_not_exist_is_an_error() {
 async fn with_an_anonymous_consumer_another_plugins_credential_is_enough() {
     let other = Arc::new(Credential {
         id: Uuid::from_u128(1),
+        lookup: Default::default(),
         consumer: alice(),
         expires_at: None,
         extra: Default::default(),

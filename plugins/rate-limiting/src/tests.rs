@@ -206,6 +206,7 @@ async fn callers_are_told_apart() {
     let credential = |id| {
         Arc::new(Credential {
             id: Uuid::from_u128(id),
+            lookup: Default::default(),
             consumer: alice.clone(),
             expires_at: None,
             extra: Default::default(),

@@ -25,7 +25,7 @@ pub fn consumer(id: u128, username: &str) -> Arc<Consumer> {
 #[derive(Clone, Debug, Default)]
 pub struct FakeDirectory {
     consumers: Vec<Arc<Consumer>>,
-    credentials: Vec<(&'static str, String, Arc<Credential>)>,
+    credentials: Vec<(&'static str, Arc<Credential>)>,
     values: Vec<(&'static str, Uuid, Vec<Box<str>>)>,
 }
 
@@ -78,13 +78,13 @@ impl FakeDirectory {
         let id = Uuid::from_u128(100 + self.credentials.len() as u128);
         let credential = Credential {
             id,
+            lookup: key.as_bytes().into(),
             consumer: owner.clone(),
             expires_at,
             extra,
             prepared: Prepared::default(),
         };
-        self.credentials
-            .push((entity, key.to_owned(), Arc::new(credential)));
+        self.credentials.push((entity, Arc::new(credential)));
     }
 }
 
@@ -93,9 +93,9 @@ impl Directory for FakeDirectory {
         let found = self
             .credentials
             .iter()
-            .find(|(e, k, _)| *e == entity && k == key);
+            .find(|(e, c)| *e == entity && *c.lookup == *key.as_bytes());
         found
-            .map(|(_, _, c)| c)
+            .map(|(_, c)| c)
             .filter(|c| c.expires_at.is_none_or(|t| t > 1_700_000_000))
     }
 

@@ -60,12 +60,13 @@ impl Credentials {
         };
         let made = Credential {
             id: row.id,
+            lookup: row.lookup.as_bytes().into(),
             consumer,
             expires_at: row.expires_at,
             extra: row.extra.clone(),
             prepared: Prepared::default(),
         };
-        directory.put_credential(entity, &row.lookup, Arc::new(made));
+        directory.put_credential(entity, Arc::new(made));
     }
 
     /// Takes a row out.

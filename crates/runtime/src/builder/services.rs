@@ -9,7 +9,7 @@ use http::HeaderValue;
 use silverback_entities::{Protocol, Route, Service, Tables};
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::{Budgets, Ceiling, Identity, Settings};
-use silverback_router::ProtocolRule;
+use silverback_router::{PathRule, ProtocolRule};
 use silverback_telemetry::{Collect, RouteIdentity};
 use uuid::Uuid;
 
@@ -139,6 +139,8 @@ pub(super) fn route(
             (Some(s), Some(_)) => budgets(&s.service, Some(&chain), registries),
         },
         protocols: ProtocolRule::of(row),
+        paths: PathRule::of(row),
+        preserve_host: row.preserve_host,
         chain,
         metrics: registries.metrics.route(identity, Collect::default()),
         route: row.clone(),
