@@ -8,6 +8,7 @@ pub mod chain;
 pub mod directory;
 pub mod engine;
 pub mod file;
+mod refusing;
 pub mod registry;
 pub mod snapshot;
 pub mod vault;

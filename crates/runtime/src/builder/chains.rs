@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Problem;
 use crate::chain::{ByConsumer, Chain, Instance, Step};
+use crate::refusing;
 use crate::registry::Registries;
 use crate::vault::Vaults;
 
@@ -18,6 +19,8 @@ use crate::vault::Vaults;
 #[derive(Default)]
 pub(super) struct Chains {
     instances: HashMap<Uuid, Made>,
+    /// What refuses requests in the place of plugins that there are not.
+    refusing: HashMap<Uuid, Arc<Instance>>,
     /// In order of descending priority; only plugins that are configured somewhere.
     plugins: Vec<Scoped>,
     memo: HashMap<Vec<[usize; 4]>, Weak<Chain>>,
@@ -57,6 +60,8 @@ impl Chains {
         self.problems.clear();
         self.instances
             .retain(|id, _| tables.plugins.contains_key(id));
+        self.refusing
+            .retain(|id, _| tables.plugins.contains_key(id));
         let mut by_name: HashMap<&str, Vec<&Arc<PluginRow>>> = HashMap::new();
         for row in tables.plugins.values().filter(|r| r.enabled) {
             by_name.entry(row.name.as_str()).or_default().push(row);
@@ -71,15 +76,17 @@ impl Chains {
             let mut scoped = Scoped::default();
             let mut of_consumers = ByConsumer::default();
             for row in rows {
-                let Some(i) = self.instance(def, row, &vaults, registries) else {
-                    continue;
-                };
+                let i = self.instance(def, row, &vaults, registries);
                 scoped.take(i, &mut of_consumers);
             }
             scoped.consumer = (!of_consumers.is_empty()).then(|| Arc::new(of_consumers));
             self.plugins.push(scoped);
         }
+        // The place of a plugin that is not known is not known either. The last is the one where the consumer, whom it may be
+        // for, has been found.
         for (name, rows) in by_name {
+            let mut scoped = Scoped::default();
+            let mut of_consumers = ByConsumer::default();
             for row in rows {
                 let what = format!("the plugin '{name}' is not known to this node");
                 self.problems.push(Problem {
@@ -87,25 +94,23 @@ impl Chains {
                     id: row.id,
                     what,
                 });
+                scoped.take(self.refuse("unknown", scope(row)), &mut of_consumers);
             }
+            scoped.consumer = (!of_consumers.is_empty()).then(|| Arc::new(of_consumers));
+            self.plugins.push(scoped);
         }
     }
 
     /// The plugin of a row: the one made before when the row has not changed, else a new one. One that cannot be made leaves
-    /// the previous one in force.
+    /// the previous one in force; without one, requests are refused.
     fn instance(
         &mut self,
         def: &PluginDef,
         row: &Arc<PluginRow>,
         vaults: &Vaults<'_>,
         registries: &Registries,
-    ) -> Option<Arc<Instance>> {
-        let info = InstanceInfo {
-            id: row.id,
-            route: row.route.map(|r| r.id),
-            service: row.service.map(|r| r.id),
-            consumer: row.consumer.map(|r| r.id),
-        };
+    ) -> Arc<Instance> {
+        let info = scope(row);
         let problems = &mut self.problems;
         let mut report = |what: String| {
             let (entity, id) = ("plugins", row.id);
@@ -126,7 +131,7 @@ impl Chains {
             && (Arc::ptr_eq(&made.row, row) || made.row.config == row.config)
             && made.resolved == resolved
         {
-            return Some(made.instance.clone());
+            return made.instance.clone();
         }
         let env = PluginEnv {
             instance: &info,
@@ -146,13 +151,29 @@ impl Chains {
                     instance: instance.clone(),
                 };
                 self.instances.insert(row.id, made);
-                Some(instance)
+                self.refusing.remove(&row.id);
+                instance
             }
             Err(e) => {
                 report(format!("{}: config.{e}", def.name));
-                known.map(|made| made.instance.clone())
+                match known {
+                    // Elsewhere than it was it guards nothing.
+                    Some(made) if made.instance.info == info => made.instance.clone(),
+                    _ => self.refuse(def.name, info),
+                }
             }
         }
+    }
+
+    /// The same instance as long as it is for the same, so that chains stay the same.
+    fn refuse(&mut self, name: &'static str, info: InstanceInfo) -> Arc<Instance> {
+        let made = self.refusing.get(&info.id).filter(|i| i.info == info);
+        if let Some(made) = made {
+            return made.clone();
+        }
+        let (id, made) = (info.id, refusing::instance(name, info));
+        self.refusing.insert(id, made.clone());
+        made
     }
 
     /// The chain of a route.
@@ -207,6 +228,15 @@ impl Chains {
         let chain = Arc::new(Chain::new(steps));
         self.memo.insert(key, Arc::downgrade(&chain));
         chain
+    }
+}
+
+fn scope(row: &PluginRow) -> InstanceInfo {
+    InstanceInfo {
+        id: row.id,
+        route: row.route.map(|r| r.id),
+        service: row.service.map(|r| r.id),
+        consumer: row.consumer.map(|r| r.id),
     }
 }
 
