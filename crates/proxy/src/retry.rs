@@ -42,6 +42,7 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
         facts,
         shared,
         body_sent,
+        body_seen,
         begun,
         ..
     } = x;
@@ -69,7 +70,9 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
             }
         },
     };
+    // Each attempt takes the body from its first byte.
     *body_sent = false;
+    *body_seen = 0;
     facts.attempts.push(Attempt {
         target,
         started: SystemTime::now(),
@@ -197,7 +200,8 @@ pub(crate) fn decide(
     let request = Request {
         method: client.method.as_str(),
         idempotency_key: client.headers.contains_key(&IDEMPOTENCY_KEY),
-        body_replayable: x.edits.body.is_some() || !session.retry_buffer_truncated(),
+        // Also of a body that is replaced the client's has to be there, to be replaced.
+        body_replayable: !session.retry_buffer_truncated(),
         response_started: written,
         client_gone: false,
     };

@@ -120,3 +120,35 @@ async fn a_trusted_hops_retry_is_paid_for_before_it_is_sent() {
         "first attempts are never denied"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_counted_once_however_often_it_is_sent() {
+    let up = Upstream::start().await.unwrap();
+    let config = ProxyConfig {
+        client_max_body_size: 10,
+        ..ProxyConfig::default()
+    };
+    let rig = serve(rows(&up, 5, json!({})), config);
+    up.fail(2, &Answer::close_before_header());
+    let chunked = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nIdempotency-Key: 1\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n0\r\n\r\n";
+    let reply = Reply::parse(&rig.raw(chunked).await);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(up.requests(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_body_that_was_not_kept_is_not_waited_for_again() {
+    let up = Upstream::start().await.unwrap();
+    let rig = serve(
+        rows(&up, 5, json!({"access": "replace"})),
+        ProxyConfig::default(),
+    );
+    up.fail(
+        1,
+        &Answer::close_before_header().delay(Duration::from_millis(300)),
+    );
+    let body = vec![b'x'; 1 << 20];
+    let reply = rig.post("/", "Idempotency-Key: 1\r\n", &body).await;
+    assert_eq!(reply.status, 502, "{reply:?}");
+    assert_eq!(up.requests(), 1);
+}
