@@ -198,3 +198,44 @@ async fn without_the_plugin_no_status_is_tried_again() -> Outcome {
     assert_eq!(upstream.requests(), 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_costs_no_attempt() -> Outcome {
+    let upstream = Upstream::start().await?;
+    let gateway = with_plugin(&upstream, json!({"attempts": 1, "retry_on": ["status"]})).await?;
+    gateway.get("/").expect(200).await?;
+    upstream.fail(1, &Answer::close_before_header());
+    gateway.get("/").expect(200).await?;
+    // On a new connection it is a failure like any other.
+    upstream.fail(2, &Answer::close_before_header());
+    gateway.get("/").expect(502).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn attempts_of_gateways_before_this_one_are_not_counted() -> Outcome {
+    let upstream = Upstream::start().await?;
+    let gateway = Setup::new()
+        .set("trusted_ips", "127.0.0.0/8")
+        .start()
+        .await?;
+    gateway
+        .service("s", &upstream)
+        .paths(["/"])
+        .plugin("retry", json!({"attempts": 2}))
+        .create()
+        .await?;
+    gateway.settle().await?;
+    upstream.fail(1, &Answer::status(503));
+    gateway
+        .get("/")
+        .header("X-Retry-Attempt", "3")
+        .expect(200)
+        .await?;
+    let told = |n: usize| {
+        let seen = upstream.seen();
+        seen[n].headers.get("X-Retry-Attempt").map(str::to_owned)
+    };
+    assert_eq!([told(0), told(1)], ["3", "4"].map(|n| Some(n.to_owned())));
+    Ok(())
+}

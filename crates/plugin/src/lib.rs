@@ -214,13 +214,13 @@ pub enum RetryAdvice {
 /// `service.retries` applies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryTerms {
-    /// At most this many attempts altogether.
+    /// At most this many attempts altogether by this gateway.
     pub attempts: u32,
     /// The longest one attempt may take; the service's timeouts when `None`.
     pub per_try_timeout: Option<Duration>,
     /// The longest all attempts may take together.
     pub deadline: Option<Duration>,
-    /// The mean of the first pause; it doubles with each attempt.
+    /// The longest first pause; it doubles with each attempt. What is waited is anything up to it.
     pub backoff_base: Duration,
     /// The longest pause.
     pub backoff_cap: Duration,
@@ -234,7 +234,7 @@ pub struct RetryTerms {
     pub on_reset: bool,
     /// Whether a timeout is tried again.
     pub on_timeout: bool,
-    /// Whether `Retry-After` and gRPC pushback are honoured.
+    /// Whether `Retry-After` and gRPC pushback are honoured: up to a second is waited, more ends the attempts.
     pub honour_retry_after: bool,
     /// The budget of the service, when this configuration changes it.
     pub budget: Option<Arc<BudgetTerms>>,

@@ -10,7 +10,7 @@ use pingora_core::utils::tls::CertKey;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::Session;
 use silverback_plugin::context::Failure as Seen;
-use silverback_plugin::{Attempt, FailureCtx, Phases, RetryAdvice};
+use silverback_plugin::{Attempt, FailureCtx, Phases, RetryAdvice, RetryTerms};
 use silverback_retry::{
     Backoff, Cause, Decision, Failure, Hints, Methods, Pushback, Reason, Request, Stage, Terms,
     Tries, retry_after,
@@ -262,9 +262,13 @@ fn advice(
 /// The terms in force: the plugin's, or Kong's from the service.
 fn terms(x: &Exchange) -> Terms {
     let retries = x.service().map_or(0, |s| s.retries);
-    let Some(t) = &x.facts.retry else {
-        return Terms::kong(u16::try_from(retries).unwrap_or(u16::MAX));
-    };
+    match &x.facts.retry {
+        Some(t) => of_plugin(t),
+        None => Terms::kong(u16::try_from(retries).unwrap_or(u16::MAX)),
+    }
+}
+
+fn of_plugin(t: &RetryTerms) -> Terms {
     let mut on = vec![Cause::Status, Cause::GrpcStatus];
     if t.on_connect_failure {
         on.extend([Cause::ConnectFailure, Cause::ConnectTimeout, Cause::NotSent]);
@@ -279,17 +283,16 @@ fn terms(x: &Exchange) -> Terms {
         attempts: t.attempts,
         per_try: t.per_try_timeout,
         deadline: t.deadline,
-        // Full jitter: the mean is half of the longest.
         backoff: Backoff {
-            base: t.backoff_base.saturating_mul(2),
+            base: t.backoff_base,
             cap: t.backoff_cap,
         },
         retry_on: on.into_iter().collect(),
         statuses: t.statuses.as_slice().into(),
         methods: Methods::Only(t.methods.iter().map(|m| m.as_str().into()).collect()),
-        longest_hint: t
-            .honour_retry_after
-            .then(|| t.backoff_cap.max(Duration::from_secs(1))),
+        longest_hint: Terms::default()
+            .longest_hint
+            .filter(|_| t.honour_retry_after),
         ..Terms::default()
     }
 }
@@ -354,4 +357,46 @@ fn outcome_named(label: &str) -> Option<RetryOutcome> {
         .into_iter()
         .find(|r| r.label() == label)
         .and_then(outcome_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugins_terms_are_those_it_documents() {
+        let second = Duration::from_secs(1);
+        let mut plugin = RetryTerms {
+            attempts: 3,
+            per_try_timeout: None,
+            deadline: None,
+            backoff_base: Duration::from_millis(25),
+            backoff_cap: second * 5,
+            statuses: vec![503],
+            methods: vec![http::Method::POST],
+            on_connect_failure: false,
+            on_reset: true,
+            on_timeout: false,
+            honour_retry_after: true,
+            budget: None,
+        };
+        let terms = of_plugin(&plugin);
+        let waits = [1, 2].map(|retry| terms.backoff.wait(retry, 1.0).as_millis());
+        assert_eq!(waits, [25, 50], "the longest pauses");
+        assert_eq!(terms.longest_hint, Some(second), "whatever the backoff");
+        let status = |code| Failure::Status {
+            code,
+            hints: Hints::NONE,
+        };
+        assert!(terms.names(&Failure::Reset) && terms.names(&status(503)));
+        let others = [
+            Failure::ConnectFailed,
+            Failure::Timeout(Stage::Read),
+            status(502),
+        ];
+        assert!(!others.iter().any(|f| terms.names(f)));
+        assert!(terms.methods.contains("POST") && !terms.methods.contains("GET"));
+        plugin.honour_retry_after = false;
+        assert_eq!(of_plugin(&plugin).longest_hint, None);
+    }
 }

@@ -1,9 +1,9 @@
 //! `retry`: says which requests may be sent to the upstream again, how often, how fast, and within which budget.
 //!
 //! Kong has no such plugin: a service's `retries` is all it knows. Terms and budget are those of `silverback-retry`, which explains why
-//! a budget is needed; this crate turns a configuration into them and judges single failures.
+//! a budget is needed; this crate turns a configuration into them. The judgement on each failure is passed there too, by the same rules
+//! for requests with and without this plugin.
 
-mod advice;
 mod config;
 #[cfg(test)]
 mod tests;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use http::Method;
 use silverback_plugin::schema::EntityCheck;
 use silverback_plugin::{
-    AccessCtx, BudgetTerms, ConfigError, FailureCtx, Flow, Handler, PhaseResult, Phases, Plugin,
-    PluginEnv, RetryAdvice, RetryTerms,
+    AccessCtx, BudgetTerms, ConfigError, Flow, Handler, PhaseResult, Phases, Plugin, PluginEnv,
+    RetryTerms,
 };
 
 pub use config::{Backoff, Budget, Config};
@@ -31,7 +31,7 @@ impl Plugin for Retry {
     /// After authentication and limits, whose refusals are never retried, and before the transformers.
     const PRIORITY: i32 = 890;
     const VERSION: &'static str = "0.1.0";
-    const PHASES: Phases = Phases::ACCESS.and(Phases::ON_FAILURE);
+    const PHASES: Phases = Phases::ACCESS;
     type Config = Config;
 
     fn checks() -> Vec<EntityCheck> {
@@ -86,10 +86,6 @@ impl Handler for Retry {
     fn access(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
         ctx.facts.retry = Some(self.terms.clone());
         Ok(Flow::Next)
-    }
-
-    fn on_failure(&self, ctx: &FailureCtx<'_>) -> RetryAdvice {
-        advice::judge(&self.terms, ctx)
     }
 
     fn retry_terms(&self) -> Option<&RetryTerms> {

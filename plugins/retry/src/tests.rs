@@ -2,60 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request};
+use http::Method;
 use serde_json::{Value, json};
-use silverback_plugin::context::Failure;
+use silverback_plugin::Handler;
 use silverback_plugin::exchange::{Compiled, Exchange, config};
-use silverback_plugin::{Facts, FailureCtx, Handler, RequestView, RetryAdvice};
 
 use crate::Retry;
-
-/// The advice after an attempt at a request with that method and header.
-struct Failed {
-    method: &'static str,
-    header: Option<(&'static str, &'static str)>,
-    failure: Failure,
-    attempt: u32,
-    retry_after: Option<&'static str>,
-}
-
-const FAILED: Failed = Failed {
-    method: "GET",
-    header: None,
-    failure: Failure::Reset,
-    attempt: 1,
-    retry_after: None,
-};
-
-impl Failed {
-    fn advice(self, config: Value) -> RetryAdvice {
-        let plugin = Compiled::<Retry>::new(config);
-        let mut request = Request::builder().method(self.method).uri("/");
-        if let Some((name, value)) = self.header {
-            request = request.header(name, value);
-        }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let headers = self
-            .retry_after
-            .map(|v| HeaderMap::from_iter([(http::header::RETRY_AFTER, v.parse().unwrap())]));
-        let facts = Facts::new([b'0'; 32], "127.0.0.1:1".parse().unwrap(), "http", 80);
-        plugin.plugin().on_failure(&FailureCtx {
-            request: RequestView {
-                parts: &parts,
-                path_and_query: b"/",
-                host: "h",
-            },
-            facts: &facts,
-            failure: self.failure,
-            attempt: self.attempt,
-            target: None,
-            response_headers: headers.as_ref(),
-            terms: None,
-        })
-    }
-}
-
-const AGAIN: RetryAdvice = RetryAdvice::Retry(None);
 
 #[tokio::test]
 async fn terms_reach_the_proxy_with_their_defaults() {
@@ -113,99 +65,22 @@ fn settings_out_of_range_are_refused() {
 }
 
 #[test]
-fn what_was_not_sent_is_tried_again_whatever_the_method() {
-    for failure in [Failure::Connect, Failure::ConnectTimeout] {
-        assert_eq!(
-            Failed {
-                method: "POST",
-                failure,
-                ..FAILED
-            }
-            .advice(json!({})),
-            AGAIN
-        );
-        let only_status = json!({ "retry_on": ["status"] });
-        assert_eq!(
-            Failed { failure, ..FAILED }.advice(only_status),
-            RetryAdvice::Stop("denied_not_retryable")
-        );
-    }
-}
-
-#[test]
-fn what_was_sent_is_tried_again_only_when_it_may_be_repeated() {
-    for failure in [Failure::Reset, Failure::Timeout, Failure::Status(503)] {
-        assert_eq!(Failed { failure, ..FAILED }.advice(json!({})), AGAIN);
-        let post = || Failed {
-            method: "POST",
-            failure,
-            ..FAILED
-        };
-        assert_eq!(post().advice(json!({})), RetryAdvice::Stop("denied_method"));
-        assert_eq!(post().advice(json!({ "methods": ["POST"] })), AGAIN);
-        let header = Some(("idempotency-key", "1"));
-        assert_eq!(Failed { header, ..post() }.advice(json!({})), AGAIN);
-    }
-}
-
-#[test]
-fn only_listed_statuses_are_tried_again() {
-    let status = |n| Failed {
-        failure: Failure::Status(n),
-        ..FAILED
+fn what_is_tried_again_is_in_the_terms() {
+    let terms = |config: Value| {
+        let plugin = Compiled::<Retry>::new(config);
+        plugin.plugin().retry_terms().unwrap().clone()
     };
+    let t = terms(json!({ "retry_on": ["reset"], "statuses": [503] }));
     assert_eq!(
-        status(500).advice(json!({})),
-        RetryAdvice::Stop("denied_not_retryable")
+        (t.on_connect_failure, t.on_reset, t.on_timeout),
+        (false, true, false)
     );
-    assert_eq!(status(500).advice(json!({ "statuses": [503, 500] })), AGAIN);
-    let without = json!({ "retry_on": ["reset"] });
+    assert!(t.statuses.is_empty());
+    let t = terms(json!({ "retry_on": ["status"], "statuses": [503, 500] }));
+    assert_eq!(t.statuses, [500, 503]);
     assert_eq!(
-        status(503).advice(without),
-        RetryAdvice::Stop("denied_not_retryable")
+        terms(json!({ "methods": ["POST"] })).methods,
+        [Method::POST]
     );
-}
-
-#[test]
-fn attempts_are_counted() {
-    let after = |attempt| Failed { attempt, ..FAILED };
-    assert_eq!(after(2).advice(json!({})), AGAIN);
-    assert_eq!(
-        after(3).advice(json!({})),
-        RetryAdvice::Stop("denied_attempts")
-    );
-    assert_eq!(
-        after(1).advice(json!({ "attempts": 1 })),
-        RetryAdvice::Stop("denied_attempts")
-    );
-}
-
-#[test]
-fn retry_after_is_obeyed_up_to_a_second() {
-    let failed = |retry_after| Failed {
-        failure: Failure::Status(503),
-        retry_after: Some(retry_after),
-        ..FAILED
-    };
-    assert_eq!(
-        failed("1").advice(json!({})),
-        RetryAdvice::Retry(Some(Duration::from_secs(1)))
-    );
-    assert_eq!(
-        failed("2").advice(json!({})),
-        RetryAdvice::Stop("denied_not_retryable")
-    );
-    assert_eq!(failed("soon").advice(json!({})), AGAIN);
-    assert_eq!(
-        failed("Sun, 06 Nov 1994 08:49:37 GMT").advice(json!({})),
-        RetryAdvice::Retry(Some(Duration::ZERO))
-    );
-    assert_eq!(
-        failed("2").advice(json!({ "honour_retry_after": false })),
-        AGAIN
-    );
-    assert_eq!(
-        failed("1").advice(json!({ "total_timeout": 900 })),
-        RetryAdvice::Stop("denied_deadline")
-    );
+    assert!(!terms(json!({ "honour_retry_after": false })).honour_retry_after);
 }
