@@ -10,6 +10,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, Input};
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
+use crate::dots::{prefixes, suffixes};
 use crate::literal::Pattern;
 use crate::matcher::{HostKind, Matcher, PathHit, Paths, Query, SniRule, lower};
 use crate::trie::Trie;
@@ -44,6 +45,8 @@ pub(crate) struct Index {
     suffix: Map<Bucket>,
     /// By what the host starts with, up to and with a dot.
     prefix: Map<Bucket>,
+    /// The length of the longest key of either.
+    longest: usize,
     any: Bucket,
 }
 
@@ -81,7 +84,9 @@ impl Index {
                 .map(|(k, list)| (k.into(), Bucket::build(matchers, list)))
                 .collect()
         };
+        let wildcards = suffix.keys().chain(prefix.keys());
         Index {
+            longest: wildcards.map(|text| text.len()).max().unwrap_or(0),
             exact: buckets(exact),
             suffix: buckets(suffix),
             prefix: buckets(prefix),
@@ -97,14 +102,14 @@ impl Index {
         {
             b.find(matchers, q, best);
         }
-        if !self.suffix.is_empty() || !self.prefix.is_empty() {
-            for dot in memchr::memchr_iter(b'.', host.as_bytes()) {
-                if let Some(b) = self.suffix.get(&host[dot..]) {
-                    b.find(matchers, q, best);
-                }
-                if let Some(b) = self.prefix.get(&host[..=dot]) {
-                    b.find(matchers, q, best);
-                }
+        if !self.suffix.is_empty() {
+            for b in suffixes(host, self.longest).filter_map(|text| self.suffix.get(text)) {
+                b.find(matchers, q, best);
+            }
+        }
+        if !self.prefix.is_empty() {
+            for b in prefixes(host, self.longest).filter_map(|text| self.prefix.get(text)) {
+                b.find(matchers, q, best);
             }
         }
         self.any.find(matchers, q, best);

@@ -11,6 +11,7 @@
 mod compat;
 #[cfg(test)]
 mod differential;
+mod dots;
 mod index;
 mod literal;
 mod matcher;

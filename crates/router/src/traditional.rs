@@ -12,6 +12,7 @@ use silverback_entities::Route;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use crate::dots::{prefixes, suffixes};
 use crate::index::{Best, Index, scan};
 use crate::matcher::{HeaderRule, HostKind, HostRule, Matcher, Paths, Query};
 use crate::request::Flavor;
@@ -127,6 +128,8 @@ pub(crate) struct Traditional {
     plain_hosts: HashMap<Box<str>, Vec<Option<u16>>, RandomState>,
     /// By their text.
     wildcards: HashMap<Box<str>, Vec<Wildcard>, RandomState>,
+    /// The length of the longest of these texts.
+    longest_wildcard: usize,
     /// Names of headers that any route has rules for, with such a rule, the name of the best route first.
     headers: Vec<(Box<str>, u32, usize)>,
     /// Regular expressions of paths in order, as matchers of their own.
@@ -261,6 +264,7 @@ impl Traditional {
             matchers,
             categories,
             plain_hosts,
+            longest_wildcard: wildcards.keys().map(|text| text.len()).max().unwrap_or(0),
             wildcards,
             headers,
             regexes,
@@ -347,12 +351,11 @@ impl Traditional {
         }
         let host = q.req.host;
         let mut best: Option<&Wildcard> = None;
-        for dot in memchr::memchr_iter(b'.', host.as_bytes()) {
-            for text in [&host[dot..], &host[..=dot]] {
-                for w in self.wildcards.get(text).into_iter().flatten() {
-                    if best.is_none_or(|b| w.0 < b.0) && w.1.matches(q) {
-                        best = Some(w);
-                    }
+        let longest = self.longest_wildcard;
+        for text in suffixes(host, longest).chain(prefixes(host, longest)) {
+            for w in self.wildcards.get(text).into_iter().flatten() {
+                if best.is_none_or(|b| w.0 < b.0) && w.1.matches(q) {
+                    best = Some(w);
                 }
             }
         }
