@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Version, header};
-use pingora_core::Result;
+use pingora_core::{ErrorType, OrErr, Result};
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use silverback_plugin::context::BodySource;
 use silverback_plugin::{AccessCtx, HeaderKey, Phases, Response};
@@ -17,6 +18,7 @@ use silverback_router::{
 };
 use silverback_runtime::Outcome;
 use silverback_telemetry::RetryOutcome;
+use smallvec::SmallVec;
 
 use crate::body::{Body, Left, NoBody};
 use crate::errors::text_of;
@@ -32,6 +34,9 @@ use crate::upstream_headers::plain_host;
 
 /// Runs a request up to the point where it goes upstream. Answers whether a response was sent instead.
 pub(crate) async fn handle(session: &mut Session, x: &mut Exchange) -> Result<bool> {
+    if session.req_header().version == Version::HTTP_2 {
+        join_cookies(session.req_header_mut())?;
+    }
     meet(session, x);
     if let Some(refusal) = examine(session, x) {
         return answer(session, x, refusal).await;
@@ -69,6 +74,25 @@ async fn answer(session: &mut Session, x: &mut Exchange, response: Response) -> 
     // Rare next to requests that go upstream, whose future stays small without this one in it.
     Box::pin(respond(session, x, response, Origin::Gateway)).await?;
     Ok(true)
+}
+
+/// HTTP/2 clients may send each cookie in a field of its own, which nobody else understands (RFC 9113, 8.2.3): plugins and the upstream
+/// see them as HTTP/1 has them.
+fn join_cookies(head: &mut RequestHeader) -> Result<()> {
+    let cookies: SmallVec<[&[u8]; 8]> = head
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if cookies.len() < 2 {
+        return Ok(());
+    }
+    let joined = Bytes::from(cookies.join(&b"; "[..]));
+    drop(cookies);
+    let joined = HeaderValue::from_maybe_shared(joined)
+        .or_err(ErrorType::InvalidHTTPHeader, "joining cookies")?;
+    head.insert_header(header::COOKIE, joined)
 }
 
 /// Notes who calls, and over what.

@@ -116,6 +116,21 @@ async fn an_http2_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cookies_of_http2_are_joined() {
+    // Settings, then the head of `GET /` with two fields `cookie`.
+    let frames = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x10\x01\x05\0\0\0\x01\x82\x87\x84\x41\x01h\x60\x03a=1\x60\x03b=2";
+    let up = Upstream::start().await.unwrap();
+    let rows = vec![
+        service(1, up.addr(), json!({})),
+        route(2, "/", 1, json!({})),
+    ];
+    until_closed(rows, [LONG, 100], frames).await;
+    let seen = up.seen();
+    let cookies: Vec<_> = seen[0].headers.all("Cookie").collect();
+    assert_eq!(cookies, ["a=1; b=2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn plain_http_on_a_tls_port_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let rig = serve(vec![], ProxyConfig::default());
