@@ -55,11 +55,42 @@ fn hashed(row: &Map<String, Value>) -> Result<Map<String, Value>, String> {
 /// What is kept of a password: the SHA-1 of the password and its consumer's id, in hexadecimal digits. It is that of Kong, so that
 /// databases and declarative files can be taken over.
 pub(crate) fn hash(password: &[u8], consumer: &str) -> String {
-    let digest = Sha1::new()
+    let digits = b"0123456789abcdef";
+    let digit = |n: u8| char::from(digits[usize::from(n)]);
+    let digest = digest(password, consumer);
+    let pairs = digest.iter().map(|b| [digit(b >> 4), digit(b & 15)]);
+    pairs.flatten().collect()
+}
+
+/// What [`hash`] writes down.
+pub(crate) type Hash = [u8; 20];
+
+pub(crate) fn digest(password: &[u8], consumer: &str) -> Hash {
+    Sha1::new()
         .chain_update(password)
         .chain_update(consumer)
-        .finalize();
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+        .finalize()
+        .into()
+}
+
+/// The hash that is kept, `None` when the text is none.
+pub(crate) fn kept(text: &str) -> Option<Hash> {
+    let mut hash = Hash::default();
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    if pairs.len() != hash.len() {
+        return None;
+    }
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(hash)
 }
 
 #[cfg(test)]
@@ -104,6 +135,23 @@ mod tests {
             hash(b"x", ALICE),
             "fba5d07339011c4d460eca10a5f30022c6e7a225"
         );
+    }
+
+    #[test]
+    fn a_kept_hash_is_read_as_it_is_written() {
+        let text = hash(b"pw", ALICE);
+        assert_eq!(kept(&text), Some(digest(b"pw", ALICE)));
+        for no_hash in [
+            "",
+            "pw",
+            &text[1..],
+            &text.to_uppercase(),
+            &format!("{text}00"),
+        ] {
+            assert_eq!(kept(no_hash), None, "{no_hash}");
+        }
+        let accent = format!("{}\u{e9}", &text[2..]);
+        assert_eq!(kept(&accent), None);
     }
 
     #[test]
