@@ -37,16 +37,25 @@ pub(super) fn key(consumer: usize) -> String {
 }
 
 impl Content {
-    /// What to ask a gateway with this content: all routes, all keys.
-    pub(super) fn targets(self) -> Vec<Target> {
+    /// What a proxy without content of its own is asked like.
+    pub(super) const ONE_ROUTE: Content = Content {
+        routes: 1,
+        consumers: 0,
+        key_auth: false,
+        rate_limiting: false,
+    };
+
+    /// What to ask a gateway with this content: all routes, all keys, and at least that many different requests. Those who are
+    /// compared are asked for equally many: a client that has more of them leaves less of the processor's caches to the proxy.
+    pub(super) fn targets(self, different: usize) -> Vec<Target> {
         let keys = if self.key_auth {
             self.consumers.max(1)
         } else {
             1
         };
-        let count = self.routes.max(keys);
+        let count = self.routes.max(keys).max(different);
         let target = |n: usize| Target {
-            path: format!("{}/hello", path(n % self.routes.max(1))),
+            path: format!("{}/{n:07}", path(n % self.routes.max(1))),
             key: self.key_auth.then(|| key(n % keys)),
         };
         (0..count).map(target).collect()
@@ -140,25 +149,26 @@ mod tests {
             key_auth: true,
             rate_limiting: false,
         };
-        let targets = content.targets();
+        let targets = content.targets(1);
         assert_eq!(targets.len(), 3);
         assert_eq!(
             targets[2],
             Target {
-                path: "/r/000000/hello".into(),
+                path: "/r/000000/0000002".into(),
                 key: Some(key(2))
             }
         );
-        let plain = Content {
-            routes: 1,
-            ..Content::default()
-        };
+        let different: Vec<_> = Content::ONE_ROUTE
+            .targets(2)
+            .into_iter()
+            .map(|t| (t.path, t.key))
+            .collect();
         assert_eq!(
-            plain.targets(),
-            [Target {
-                path: "/r/000000/hello".into(),
-                key: None
-            }]
+            different,
+            [
+                ("/r/000000/0000000".to_owned(), None),
+                ("/r/000000/0000001".to_owned(), None)
+            ]
         );
     }
 

@@ -301,10 +301,7 @@ impl Bench<'_> {
     }
 
     fn contents(&self) -> [(&'static str, Content); 6] {
-        let one = Content {
-            routes: 1,
-            ..Content::default()
-        };
+        let one = Content::ONE_ROUTE;
         let key_auth = Content {
             consumers: 1,
             key_auth: true,
@@ -347,9 +344,10 @@ impl Bench<'_> {
             .iter()
             .filter(|s| s.name == YARDSTICK || self.args.wants(&s.name))
             .collect();
+        let different = self.args.routes.max(self.args.consumers);
         let load = Load::new(self.folder, self.args.connections)?;
         for subject in &subjects {
-            load.prepare(&subject.name, &subject.targets)?;
+            load.prepare(&subject.name, &subject.content.targets(different))?;
             // Connections, caches and branch predictors get to know each other.
             load.run(&subject.name, subject.addr, 1, 0)?;
         }
@@ -429,7 +427,7 @@ impl Bench<'_> {
             let node = self.gateways.node(&format!("cold-{number}"), &database)?;
             let start = Instant::now();
             let mut process = node.spawn()?;
-            let last = content.targets().pop().context("nothing to ask for")?;
+            let last = content.targets(1).pop().context("nothing to ask for")?;
             let key = last.key.unwrap_or_default();
             process.wait_until(Duration::from_secs(60), || {
                 let answer = Client::new(node.ports.proxy_addr()).send(
@@ -452,7 +450,7 @@ impl Bench<'_> {
 
 /// Waits until a node answers from the last route with the last key.
 fn await_last(node: &Node, content: Content, limit: Duration) -> Result<()> {
-    let last = content.targets().pop().context("nothing to ask for")?;
+    let last = content.targets(1).pop().context("nothing to ask for")?;
     let key = last.key.unwrap_or_default();
     let mut client = Client::new(node.ports.proxy_addr());
     let end = Instant::now() + limit;

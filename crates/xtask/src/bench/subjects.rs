@@ -12,7 +12,6 @@ use silverback_testkit::postgres::Cluster;
 use silverback_testkit::process::{self, Process, Program, Signal};
 
 use super::fill::Content;
-use super::load::Target;
 use crate::gateway::{Database, Node, Ports};
 
 const START: Duration = Duration::from_secs(30);
@@ -25,7 +24,8 @@ const BODY: &str = "A body of some length, since an answer without one would mak
 pub(super) struct Subject {
     pub(super) name: String,
     pub(super) addr: SocketAddr,
-    pub(super) targets: Vec<Target>,
+    /// What it is asked for.
+    pub(super) content: Content,
     /// What is measured; the direct case has the upstream's.
     pub(super) pid: u32,
     /// Ends when dropped.
@@ -40,11 +40,7 @@ impl Subject {
         Self {
             name: "direct".into(),
             addr: upstream.addr,
-            targets: Content {
-                routes: 1,
-                ..Content::default()
-            }
-            .targets(),
+            content: Content::ONE_ROUTE,
             pid: upstream.process.id(),
             process: None,
             node: None,
@@ -95,7 +91,7 @@ impl Subject {
     pub(super) fn gateway(name: &str, node: Node, process: Process, content: Content) -> Self {
         let addr = node.ports.proxy_addr();
         Self {
-            targets: content.targets(),
+            content,
             node: Some(node),
             ..Self::proxy(name, addr, process)
         }
@@ -110,11 +106,7 @@ impl Subject {
         Self {
             name: name.into(),
             addr,
-            targets: Content {
-                routes: 1,
-                ..Content::default()
-            }
-            .targets(),
+            content: Content::ONE_ROUTE,
             pid: process.id(),
             process: Some(process),
             node: None,
