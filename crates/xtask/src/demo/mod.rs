@@ -382,5 +382,7 @@ mod tests {
                 .iter()
                 .any(|l| l == "curl -i http://localhost:8000/echo/hello")
         );
+        let readme = std::fs::read_to_string(crate::repo::root().join("README.md")).unwrap();
+        assert!(readme.contains(&lines.join("\n")), "no such block in it");
     }
 }
