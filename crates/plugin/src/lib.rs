@@ -21,7 +21,7 @@ pub mod slots;
 
 pub use compact_str::CompactString;
 pub use context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, RequestView, ResponseCtx, ResponseHead};
-pub use edits::{HeaderEdit, UpstreamEdits};
+pub use edits::{BodyLimit, HeaderEdit, UpstreamEdits};
 pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};
 pub use erased::{DynHandler, PluginDef};
 pub use facts::{Attempt, Consumer, Credential, Directory, Facts, Lookup, RouteInfo, ServiceInfo};
