@@ -5,6 +5,7 @@ mod acl;
 mod basic_auth;
 #[path = "correlation-id/mod.rs"]
 mod correlation_id;
+mod cors;
 #[path = "hmac-auth/mod.rs"]
 mod hmac_auth;
 mod jwt;
