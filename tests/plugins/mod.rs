@@ -8,6 +8,8 @@ mod correlation_id;
 mod cors;
 #[path = "hmac-auth/mod.rs"]
 mod hmac_auth;
+#[path = "ip-restriction/mod.rs"]
+mod ip_restriction;
 mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;

@@ -12,6 +12,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_key_auth::KeyAuth>(),
         PluginDef::of::<silverback_basic_auth::BasicAuth>(),
         PluginDef::of::<silverback_hmac_auth::HmacAuth>(),
+        PluginDef::of::<silverback_ip_restriction::IpRestriction>(),
         PluginDef::of::<silverback_acl::Acl>(),
         PluginDef::of::<silverback_rate_limiting::RateLimiting>(),
         PluginDef::of::<silverback_retry_plugin::Retry>(),
