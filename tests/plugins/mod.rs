@@ -3,6 +3,8 @@
 mod acl;
 #[path = "basic-auth/mod.rs"]
 mod basic_auth;
+#[path = "bot-detection/mod.rs"]
+mod bot_detection;
 #[path = "correlation-id/mod.rs"]
 mod correlation_id;
 mod cors;

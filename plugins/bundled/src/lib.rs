@@ -7,6 +7,7 @@ use silverback_plugin::schema::EntityDef;
 pub fn all() -> Vec<PluginDef> {
     vec![
         PluginDef::of::<silverback_correlation_id::CorrelationId>(),
+        PluginDef::of::<silverback_bot_detection::BotDetection>(),
         PluginDef::of::<silverback_cors::Cors>(),
         PluginDef::of::<silverback_jwt::Jwt>(),
         PluginDef::of::<silverback_key_auth::KeyAuth>(),
