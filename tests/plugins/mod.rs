@@ -18,5 +18,7 @@ mod key_auth;
 mod precedence;
 #[path = "rate-limiting/mod.rs"]
 mod rate_limiting;
+#[path = "request-size-limiting/mod.rs"]
+mod request_size_limiting;
 #[path = "request-termination/mod.rs"]
 mod request_termination;

@@ -14,6 +14,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_basic_auth::BasicAuth>(),
         PluginDef::of::<silverback_hmac_auth::HmacAuth>(),
         PluginDef::of::<silverback_ip_restriction::IpRestriction>(),
+        PluginDef::of::<silverback_request_size_limiting::RequestSizeLimiting>(),
         PluginDef::of::<silverback_acl::Acl>(),
         PluginDef::of::<silverback_rate_limiting::RateLimiting>(),
         PluginDef::of::<silverback_retry_plugin::Retry>(),
