@@ -18,6 +18,7 @@ mod key_auth;
 mod precedence;
 #[path = "rate-limiting/mod.rs"]
 mod rate_limiting;
+mod redirect;
 #[path = "request-size-limiting/mod.rs"]
 mod request_size_limiting;
 #[path = "request-termination/mod.rs"]
