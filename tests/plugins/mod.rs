@@ -23,3 +23,5 @@ mod redirect;
 mod request_size_limiting;
 #[path = "request-termination/mod.rs"]
 mod request_termination;
+#[path = "standard-webhooks/mod.rs"]
+mod standard_webhooks;

@@ -20,6 +20,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_retry_plugin::Retry>(),
         PluginDef::of::<silverback_response_transformer::ResponseTransformer>(),
         PluginDef::of::<silverback_redirect::Redirect>(),
+        PluginDef::of::<silverback_standard_webhooks::StandardWebhooks>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
 }
