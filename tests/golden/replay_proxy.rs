@@ -384,6 +384,30 @@ async fn rate_limiting_as_kong() -> Outcome {
 }
 
 #[tokio::test]
+async fn cors_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/I-cors").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn small_plugins_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/K-misc").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn standard_webhooks_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench
+        .replay("proxy-extra/K2-webhooks")
+        .await?
+        .demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn precedence_of_plugins_as_kong() -> Outcome {
     let bench = Bench::new(Setup::new()).await?;
     bench.replay("proxy/P-precedence").await?.demand(95.0, 0);

@@ -3,15 +3,25 @@
 mod acl;
 #[path = "basic-auth/mod.rs"]
 mod basic_auth;
+#[path = "bot-detection/mod.rs"]
+mod bot_detection;
 #[path = "correlation-id/mod.rs"]
 mod correlation_id;
+mod cors;
 #[path = "hmac-auth/mod.rs"]
 mod hmac_auth;
+#[path = "ip-restriction/mod.rs"]
+mod ip_restriction;
 mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;
 mod precedence;
 #[path = "rate-limiting/mod.rs"]
 mod rate_limiting;
+mod redirect;
+#[path = "request-size-limiting/mod.rs"]
+mod request_size_limiting;
 #[path = "request-termination/mod.rs"]
 mod request_termination;
+#[path = "standard-webhooks/mod.rs"]
+mod standard_webhooks;

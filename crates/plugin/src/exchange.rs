@@ -391,7 +391,10 @@ impl Exchange {
         }
         let exit = match ended {
             Ok(Flow::Exit(response)) => Some(Ok(response)),
-            Ok(Flow::Next | Flow::Await) => None,
+            // As the proxy does while the body goes by.
+            Ok(Flow::Next | Flow::Await) => edits
+                .refusal_of_body(self.body.len() as u64)
+                .map(|refusal| Ok(refusal.clone())),
             Err(e) => Some(Err(e)),
         };
         facts.local_response = exit.is_some();
@@ -470,6 +473,7 @@ impl Exchange {
                 headers.insert(http::header::CONTENT_TYPE, content_type);
                 bytes
             }
+            Body::Untyped(bytes) => bytes,
             Body::Error(text) => {
                 headers.insert(http::header::CONTENT_TYPE, json);
                 serde_json::json!({ "message": text, "request_id": facts.request_id() })

@@ -47,6 +47,8 @@ pub enum Body {
         /// The body.
         bytes: Bytes,
     },
+    /// These bytes, without a `Content-Type`.
+    Untyped(Bytes),
     /// An error text, rendered as JSON, HTML, XML or plain text by the request's `Accept`, with the request id
     /// (Kong's `kong.response.error`).
     Error(Cow<'static, str>),

@@ -60,6 +60,7 @@ fn prepare(
             (Some(content_type), Bytes::new())
         }
         Body::Empty => (None, Bytes::new()),
+        Body::Untyped(bytes) => (None, bytes),
         Body::Bytes {
             content_type,
             bytes,

@@ -7,14 +7,20 @@ use silverback_plugin::schema::EntityDef;
 pub fn all() -> Vec<PluginDef> {
     vec![
         PluginDef::of::<silverback_correlation_id::CorrelationId>(),
+        PluginDef::of::<silverback_bot_detection::BotDetection>(),
+        PluginDef::of::<silverback_cors::Cors>(),
         PluginDef::of::<silverback_jwt::Jwt>(),
         PluginDef::of::<silverback_key_auth::KeyAuth>(),
         PluginDef::of::<silverback_basic_auth::BasicAuth>(),
         PluginDef::of::<silverback_hmac_auth::HmacAuth>(),
+        PluginDef::of::<silverback_ip_restriction::IpRestriction>(),
+        PluginDef::of::<silverback_request_size_limiting::RequestSizeLimiting>(),
         PluginDef::of::<silverback_acl::Acl>(),
         PluginDef::of::<silverback_rate_limiting::RateLimiting>(),
         PluginDef::of::<silverback_retry_plugin::Retry>(),
         PluginDef::of::<silverback_response_transformer::ResponseTransformer>(),
+        PluginDef::of::<silverback_redirect::Redirect>(),
+        PluginDef::of::<silverback_standard_webhooks::StandardWebhooks>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
 }
