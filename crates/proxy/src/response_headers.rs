@@ -153,6 +153,15 @@ fn is_order(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-accel-")
 }
 
+/// The upstream was asked for a head alone, by a plugin, and the client waits for a body as well: it gets an empty one.
+pub(crate) fn without_body(resp: &mut ResponseHeader) -> Result<()> {
+    resp.remove_header(&header::TRANSFER_ENCODING);
+    if resp.status != StatusCode::NO_CONTENT && !resp.status.is_informational() {
+        resp.insert_header(header::CONTENT_LENGTH, number(0))?;
+    }
+    Ok(())
+}
+
 /// A plugin took the length away: the body must be delimited in another way.
 pub(crate) fn reframe(resp: &mut ResponseHeader, client: &RequestHeader) -> Result<()> {
     let bodyless = client.method == http::Method::HEAD
