@@ -15,3 +15,5 @@ mod precedence;
 mod rate_limiting;
 #[path = "request-termination/mod.rs"]
 mod request_termination;
+#[path = "request-transformer/mod.rs"]
+mod request_transformer;

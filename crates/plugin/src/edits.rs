@@ -80,3 +80,33 @@ impl UpstreamEdits {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_those_after_all_edits() {
+        let key = |name| HeaderKey::from_static(name);
+        let value = HeaderValue::from_static;
+        let mut headers = HeaderMap::new();
+        headers.append("a", value("1"));
+        headers.append("a", value("2"));
+        let mut edits = UpstreamEdits::default();
+        let after = |edits: &UpstreamEdits, n: usize| -> Vec<HeaderValue> {
+            let name = HeaderName::from_static("a");
+            let values = values_after(&headers, &edits.headers[..n], &name);
+            values.into_iter().cloned().collect()
+        };
+        edits.append(key("A"), value("3"));
+        edits.set(key("b"), value("x"));
+        edits.remove(HeaderName::from_static("a"));
+        edits.append(key("a"), value("4"));
+        edits.set(key("a"), value("5"));
+        assert_eq!(after(&edits, 0), ["1", "2"]);
+        assert_eq!(after(&edits, 2), ["1", "2", "3"]);
+        assert_eq!(after(&edits, 3), [""; 0]);
+        assert_eq!(after(&edits, 4), ["4"]);
+        assert_eq!(after(&edits, 5), ["5"]);
+    }
+}

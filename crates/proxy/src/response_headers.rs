@@ -245,6 +245,22 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_to_a_head_in_place_of_another_method_has_an_empty_body() {
+        for (status, length) in [(200, Some("0")), (404, Some("0")), (204, None)] {
+            let mut resp = ResponseHeader::build(status, None).unwrap();
+            if status == 200 {
+                resp.insert_header("Content-Length", "523").unwrap();
+            } else if status == 404 {
+                resp.insert_header("Transfer-Encoding", "chunked").unwrap();
+            }
+            without_body(&mut resp).unwrap();
+            let header = |name| resp.headers.get(name).map(|v| v.to_str().unwrap());
+            assert_eq!(header("content-length"), length);
+            assert_eq!(header("transfer-encoding"), None);
+        }
+    }
+
+    #[test]
     fn the_upstreams_hop_by_hop_headers_end_here() {
         let mut client = RequestHeader::build("GET", b"/", None).unwrap();
         let mut resp = ResponseHeader::build(200, None).unwrap();

@@ -407,6 +407,69 @@ mod tests {
         assert_eq!(got, ["Content-Length: 1"]);
     }
 
+    /// The lines of a head after some edits.
+    fn edited(headers: &[(&'static str, &'static str)], edits: &UpstreamEdits) -> Vec<String> {
+        let mut req = RequestHeader::build("GET", b"/", None).unwrap();
+        for (k, v) in headers {
+            req.append_header(*k, *v).unwrap();
+        }
+        apply(&mut req, edits, true).unwrap();
+        let line = |(k, v): (_, &HeaderValue)| format!("{}: {}", case(k), v.to_str().unwrap());
+        req.case_header_iter().map(line).collect()
+    }
+
+    fn key(name: &str) -> HeaderKey {
+        HeaderKey::new(name).unwrap()
+    }
+
+    #[test]
+    fn plugins_change_headers_in_turn_and_what_is_there_keeps_its_spelling() {
+        let mut edits = UpstreamEdits::default();
+        let value = HeaderValue::from_static;
+        edits.set(key("x-there"), value("2"));
+        edits.append(key("x-there"), value("3"));
+        edits.set(key("x-New"), value("1"));
+        edits.remove(key("x-gone").name().clone());
+        edits.set(key("X-Gone"), value("back"));
+        let headers = [("X-THERE", "1"), ("x-there", "1"), ("x-gone", "1")];
+        let mut lines = edited(&headers, &edits);
+        lines.sort();
+        assert_eq!(
+            lines,
+            ["X-Gone: back", "X-THERE: 2", "x-New: 1", "x-there: 3"]
+        );
+    }
+
+    #[test]
+    fn what_the_gateway_says_itself_is_no_plugins_to_change() {
+        let mut edits = UpstreamEdits::default();
+        let value = HeaderValue::from_static;
+        let own = [
+            ("Connection", "keep-alive"),
+            ("Content-Length", "1"),
+            ("Via", "1.1 x"),
+            ("X-Forwarded-For", "127.0.0.1"),
+            ("X-Kong-Request-Id", "0"),
+        ];
+        for (name, _) in own {
+            edits.set(key(name), value("set"));
+            edits.append(key(name), value("appended"));
+            edits.remove(key(name).name().clone());
+        }
+        edits.append(key("Transfer-Encoding"), value("chunked"));
+        let before: Vec<String> = own.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+        assert_eq!(edited(&own, &edits), before);
+    }
+
+    #[test]
+    fn there_is_always_one_host() {
+        let mut edits = UpstreamEdits::default();
+        edits.remove(header::HOST);
+        assert_eq!(edited(&[("Host", "a")], &edits), ["Host: a"]);
+        edits.append(key("host"), HeaderValue::from_static("b"));
+        assert_eq!(edited(&[("Host", "a")], &edits), ["Host: b"]);
+    }
+
     #[test]
     fn trailers_and_websockets_are_asked_for_as_the_client_did() {
         let client = |name: &'static str, value: &'static str| {

@@ -449,6 +449,13 @@ async fn templates_look_at_the_request() {
 }
 
 #[tokio::test]
+async fn the_host_of_http_2_is_a_header_as_well() {
+    let config = json!({ "add": { "headers": ["out:$(headers.Host)"] } });
+    let done = sent(Exchange::get("https://h.test:81/"), config).await;
+    assert_eq!(done.upstream_header_values("out"), ["h.test:81"]);
+}
+
+#[tokio::test]
 async fn a_template_that_makes_no_sense_for_a_request_fails() {
     for (template, why) in [
         (
