@@ -36,6 +36,9 @@ use template::Template;
 /// The longest body that is changed.
 const LONGEST_BODY: usize = 8 << 20;
 
+/// The most fields of a form that is changed: each costs many times the memory that it takes in the body.
+const MOST_FIELDS: usize = 10_000;
+
 /// Methods that nginx can give a request.
 const METHODS: [&str; 15] = [
     "COPY",
@@ -104,8 +107,7 @@ impl Handler for RequestTransformer {
         if self.wants_body(ctx) {
             return Ok(Flow::Await);
         }
-        self.transform(ctx, &[])?;
-        Ok(Flow::Next)
+        self.transform(ctx, &[])
     }
 
     async fn access_async(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
@@ -116,15 +118,11 @@ impl Handler for RequestTransformer {
                 Err(e) => {
                     let request_id = ctx.facts.request_id();
                     tracing::debug!(request_id, "no transformation: {e}");
-                    return Ok(Flow::Exit(Response::error(
-                        StatusCode::PAYLOAD_TOO_LARGE,
-                        "Payload too large",
-                    )));
+                    return Ok(too_large());
                 }
             },
         };
-        self.transform(ctx, &body)?;
-        Ok(Flow::Next)
+        self.transform(ctx, &body)
     }
 }
 
@@ -146,7 +144,7 @@ impl RequestTransformer {
         method.is_some_and(|m| matches!(*m, Method::GET | Method::HEAD | Method::TRACE))
     }
 
-    fn transform(&self, ctx: &mut AccessCtx<'_>, body: &[u8]) -> Result<(), PluginError> {
+    fn transform(&self, ctx: &mut AccessCtx<'_>, body: &[u8]) -> PhaseResult {
         let environment = Environment::new(ctx);
         if let Some(path) = &self.path {
             let path = path.render(environment.after(ctx.upstream))?;
@@ -158,6 +156,9 @@ impl RequestTransformer {
         if let Some(method) = &self.method {
             ctx.upstream.method = Some(method.clone());
             if self.moves_body() && Kind::of(ctx.header(&CONTENT_TYPE)) == Some(Kind::Form) {
+                if has_too_many_fields(body) {
+                    return Ok(too_large());
+                }
                 let fields = Arguments::parse(body);
                 if !fields.is_empty() {
                     let mut query = Arguments::parse(ctx.query());
@@ -170,6 +171,9 @@ impl RequestTransformer {
         if let Some(edits) = &self.body {
             let content_type = ctx.header(&CONTENT_TYPE);
             if let Some(kind) = Kind::of(content_type) {
+                if kind == Kind::Form && has_too_many_fields(body) {
+                    return Ok(too_large());
+                }
                 let scope = environment.after(ctx.upstream);
                 let changed = edits.apply(kind, content_type, body, scope)?;
                 if let Some(changed) = changed {
@@ -181,8 +185,20 @@ impl RequestTransformer {
             let query = edits.apply(&environment, ctx.upstream)?;
             ctx.upstream.query = Some(query);
         }
-        Ok(())
+        Ok(Flow::Next)
     }
+}
+
+fn has_too_many_fields(form: &[u8]) -> bool {
+    memchr::memchr_iter(b'&', form)
+        .nth(MOST_FIELDS - 1)
+        .is_some()
+}
+
+/// The answer for a body that cannot be changed because of its size: it must not pass unchanged.
+fn too_large() -> Flow {
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    Flow::Exit(Response::error(status, "Payload too large"))
 }
 
 fn path(text: &str) -> Result<Template, ConfigError> {

@@ -367,6 +367,20 @@ async fn a_body_that_is_too_long_is_refused() {
     sent(Exchange::post("/", "text/plain", long), config()).await;
 }
 
+#[tokio::test]
+async fn a_form_of_too_many_fields_is_refused() {
+    let form = |fields: usize| Exchange::post("/", FORM, vec!["b"; fields].join("&"));
+    for config in [
+        json!({ "remove": { "body": ["a"] } }),
+        json!({ "http_method": "GET" }),
+    ] {
+        sent(form(10_000), config.clone()).await;
+        let done = form(10_001).run::<RequestTransformer>(config).await;
+        done.exit_status(413);
+    }
+    sent(form(10_001), json!({ "http_method": "PUT" })).await;
+}
+
 fn captures() -> Captures {
     let text = |s: &str| Some(s.to_owned());
     Captures {
