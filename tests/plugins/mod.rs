@@ -25,3 +25,5 @@ mod request_size_limiting;
 mod request_termination;
 #[path = "standard-webhooks/mod.rs"]
 mod standard_webhooks;
+#[path = "request-transformer/mod.rs"]
+mod request_transformer;

@@ -56,11 +56,13 @@ use silverback_schema::plugin_def::{Scopes as SchemaScopes, plugin_entity};
 use silverback_schema::{EntityDef, Field, Op, RecordDef, Violations, complete};
 use uuid::Uuid;
 
-use crate::context::{AccessCtx, BodyCtx, BodySource, LogCtx, RequestView, ResponseCtx};
+use crate::context::{
+    AccessCtx, BodyCtx, BodySource, CaptureSource, Captures, LogCtx, RequestView, ResponseCtx,
+};
 use crate::flow::{Body, Flow, PluginError, Response};
 use crate::{
-    ConfigError, Consumer, Credential, Facts, Handler, InstanceInfo, Phases, PluginDef, PluginEnv,
-    RouteInfo, ServiceInfo, Services, UpstreamEdits,
+    ConfigError, Consumer, Credential, Facts, Handler, InstanceInfo, PROTOCOLS_HTTP, Phases,
+    PluginDef, PluginEnv, RouteInfo, ServiceInfo, Services, UpstreamEdits,
 };
 
 pub use fakes::{FakeCounters, FakeDirectory, FakeServices, consumer};
@@ -93,7 +95,10 @@ pub fn definition<P: Handler>() -> EntityDef {
             ("service", scope("services")),
             ("consumer", scope("consumers")),
             ("config", Field::new(Kind::Abstract)),
-            ("protocols", set(string()).required()),
+            (
+                "protocols",
+                set(string()).required().default(PROTOCOLS_HTTP.to_vec()),
+            ),
             ("enabled", boolean().required().default(true)),
         ],
     );
@@ -196,6 +201,7 @@ pub struct Exchange {
     caller: Option<Arc<Consumer>>,
     caller_credential: Option<Arc<Credential>>,
     directory: FakeDirectory,
+    captures: GivenCaptures,
     route: RouteInfo,
     service: Option<ServiceInfo>,
     response: (StatusCode, HeaderMap, Bytes),
@@ -224,6 +230,7 @@ impl Exchange {
             caller: None,
             caller_credential: None,
             directory: FakeDirectory::default(),
+            captures: GivenCaptures(None),
             route: RouteInfo {
                 id: Uuid::from_u128(2),
                 name: Some("r".to_owned()),
@@ -314,6 +321,12 @@ impl Exchange {
         self
     }
 
+    /// What the route's regular expression matched in the path.
+    pub fn captures(mut self, captures: Captures) -> Self {
+        self.captures = GivenCaptures(Some(captures));
+        self
+    }
+
     /// The route's service.
     pub fn service(mut self, service: Option<ServiceInfo>) -> Self {
         self.service = service;
@@ -376,6 +389,7 @@ impl Exchange {
                 route: routed.then_some(&self.route),
                 service: self.service.as_ref().filter(|_| routed),
                 body: &mut body,
+                captures: &self.captures,
             };
             ended = if routed {
                 plugin.access(&mut ctx)
@@ -499,6 +513,14 @@ fn header(name: &str, value: &str) -> (HeaderName, HeaderValue) {
         key,
         HeaderValue::from_str(value).unwrap_or_else(|e| panic!("{value}: {e}")),
     )
+}
+
+struct GivenCaptures(Option<Captures>);
+
+impl CaptureSource for GivenCaptures {
+    fn captures(&self) -> Option<Captures> {
+        self.0.clone()
+    }
 }
 
 struct WholeBody(Bytes);

@@ -6,6 +6,7 @@
 //!
 //! `crates/gateway/docs/writing-a-plugin.md` is the tutorial; [`exchange`] runs a plugin without sockets.
 
+pub mod args;
 pub mod auth;
 pub mod context;
 pub mod edits;
@@ -16,11 +17,17 @@ pub mod facts;
 pub mod flow;
 pub mod header;
 pub mod patterns;
+pub mod members;
+pub mod multipart;
+pub mod pairs;
 pub mod prepared;
 pub mod slots;
 
 pub use compact_str::CompactString;
-pub use context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, RequestView, ResponseCtx, ResponseHead};
+pub use context::{
+    AccessCtx, BodyCtx, CaptureSource, Captures, FailureCtx, LogCtx, NoCaptures, RequestView,
+    ResponseCtx, ResponseHead,
+};
 pub use edits::{BodyLimit, HeaderEdit, UpstreamEdits};
 pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};
 pub use erased::{DynHandler, PluginDef};

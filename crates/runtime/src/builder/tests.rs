@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use silverback_balancer::{DnsConfig, Resolver};
 use silverback_entities::{Change, CredentialRow, Row, Tables};
-use silverback_plugin::context::{AccessCtx, BodySource, RequestView};
+use silverback_plugin::context::{AccessCtx, BodySource, NoCaptures, RequestView};
 use silverback_plugin::facts::{Directory, Facts};
 use silverback_plugin::schema::field::{boolean, string};
 use silverback_plugin::schema::{EntityDef, record};
@@ -255,6 +255,7 @@ async fn ask(s: &Snapshot, path: &str, key: &str) -> String {
         route: Some(route.info()),
         service: None,
         body: &mut NoBody,
+        captures: &NoCaptures,
     };
     match route.chain.access(&mut Picks::default(), &mut ctx).await {
         Outcome::Next => "next".into(),
