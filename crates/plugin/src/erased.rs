@@ -12,7 +12,7 @@ use silverback_schema::{EntityCheck, EntityDef, Record, RecordDef};
 use crate::context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, ResponseCtx};
 use crate::env::PluginEnv;
 use crate::flow::{ConfigError, PhaseResult, PluginError};
-use crate::{Handler, Phases, RetryAdvice, RetryTerms, Scopes};
+use crate::{Handler, MetricTerms, Phases, RetryAdvice, RetryTerms, Scopes};
 
 /// The answer of an asynchronous phase.
 pub type PhaseFuture<'a> = Pin<Box<dyn Future<Output = PhaseResult> + Send + 'a>>;
@@ -42,6 +42,8 @@ pub trait DynHandler: Send + Sync {
     fn on_failure(&self, ctx: &FailureCtx<'_>) -> RetryAdvice;
     /// See [`Handler::retry_terms`].
     fn retry_terms(&self) -> Option<&RetryTerms>;
+    /// See [`Handler::metric_terms`].
+    fn metric_terms(&self) -> Option<MetricTerms>;
 }
 
 impl<H: Handler> DynHandler for H {
@@ -76,6 +78,9 @@ impl<H: Handler> DynHandler for H {
     }
     fn retry_terms(&self) -> Option<&RetryTerms> {
         Handler::retry_terms(self)
+    }
+    fn metric_terms(&self) -> Option<MetricTerms> {
+        Handler::metric_terms(self)
     }
 }
 

@@ -10,7 +10,7 @@ use silverback_entities::{Protocol, Route, Service, Tables};
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::{Budgets, Ceiling, Identity, Settings};
 use silverback_router::{PathRule, ProtocolRule};
-use silverback_telemetry::{Collect, RouteIdentity};
+use silverback_telemetry::RouteIdentity;
 use uuid::Uuid;
 
 use super::Problem;
@@ -142,7 +142,7 @@ pub(super) fn route(
         paths: PathRule::of(row),
         preserve_host: row.preserve_host,
         chain,
-        metrics: registries.metrics.route(identity, Collect::default()),
+        metrics: registries.metrics.route(identity),
         route: row.clone(),
     }
 }
