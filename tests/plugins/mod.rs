@@ -11,6 +11,7 @@ mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;
 mod precedence;
+mod prometheus;
 #[path = "rate-limiting/mod.rs"]
 mod rate_limiting;
 #[path = "request-termination/mod.rs"]
