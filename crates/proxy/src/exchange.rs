@@ -74,7 +74,7 @@ impl Exchange {
     }
 
     pub(crate) fn route(&self) -> Option<&RouteRuntime> {
-        self.route.map(|r| &*self.snapshot.routes[r])
+        self.route.map(|r| &self.snapshot.routes[r])
     }
 
     pub(crate) fn service(&self) -> Option<&ServiceRuntime> {

@@ -37,7 +37,7 @@ pub(crate) fn finish(session: &Session, error: Option<&Error>, x: &mut Exchange)
             request: view(client, client.raw_path()),
             facts: &x.facts,
             response_headers: written.map(|w| &w.headers),
-            route: route.map(|r| &r.info),
+            route: route.map(|r| r.info()),
             service: x.service().map(|s| &s.info),
         };
         x.chain().log(&x.picks, &ctx);
@@ -113,9 +113,9 @@ fn access(session: &Session, x: &Exchange) {
         user_agent: get(header::USER_AGENT),
         request_id: f.request_id(),
         host: get(header::HOST),
-        route: route.map(|r| match &r.info.name {
+        route: route.map(|r| match &r.info().name {
             Some(name) => name.as_str(),
-            None => r.info.id.as_hyphenated().encode_lower(&mut route_id),
+            None => r.info().id.as_hyphenated().encode_lower(&mut route_id),
         }),
         service: x.service().map(|s| match &s.info.name {
             Some(name) => name.as_str(),

@@ -189,6 +189,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     } = x;
     *matched = Some(found.entry);
     let route = &snapshot.routes[found.entry];
+    route.metrics.prefetch();
     let forwarded_proto = if *trusted {
         client
             .headers
@@ -340,7 +341,7 @@ async fn run(
         facts,
         upstream: edits,
         directory: &**snapshot,
-        route: route.map(|r| &r.info),
+        route: route.map(|r| r.info()),
         service: route.and_then(|r| r.service.as_ref()).map(|s| &s.info),
         body,
     };
@@ -354,7 +355,9 @@ async fn run(
 fn before_proxying(session: &Session, x: &mut Exchange) -> Option<Response> {
     let tries = Tries::begin(at(x.facts.started), previous_attempts(session, x));
     x.tries = Some(tries);
-    let Decision::Deny(_) = tries.admit(&x.route()?.budgets, now())? else {
+    let route = x.route()?;
+    route.metrics.prefetch_counters();
+    let Decision::Deny(_) = tries.admit(&route.budgets, now())? else {
         return None;
     };
     x.exhausted = true;

@@ -185,7 +185,7 @@ pub(crate) fn header_filter(session: &Session, x: &mut Exchange, head: &mut Resp
         request: view(client, client.raw_path()),
         facts,
         head: &mut HeadView(head),
-        route: route.map(|r| &r.info),
+        route: route.map(|r| r.info()),
         service: route.and_then(|r| r.service.as_ref()).map(|s| &s.info),
     };
     chain.header_filter(picks, &mut ctx);

@@ -46,7 +46,7 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
         begun,
         ..
     } = x;
-    let route = route.map(|r| &*snapshot.routes[r]);
+    let route = route.map(|r| &snapshot.routes[r]);
     let (Some(route), Some(service)) = (route, route.and_then(|r| r.service.as_deref())) else {
         return Error::e_explain(
             ErrorType::InternalError,

@@ -27,12 +27,15 @@ type Map<V> = HashMap<Box<str>, V, RandomState>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Best {
     pub(crate) rank: u32,
+    /// Number of the entry that the matcher is a part of.
+    pub(crate) entry: u32,
     pub(crate) hit: Option<PathHit>,
 }
 
 impl Best {
     pub(crate) const NONE: Best = Best {
         rank: u32::MAX,
+        entry: u32::MAX,
         hit: None,
     };
 }
@@ -120,7 +123,7 @@ impl Index {
 #[derive(Debug)]
 enum Bucket {
     Few(Ranks),
-    Paths(Box<Trie<Set>>),
+    Paths(Box<ByPath>),
 }
 
 impl Default for Bucket {
@@ -148,21 +151,66 @@ impl Bucket {
                 Paths::Regex(patterns) => patterns.iter().for_each(|p| put(&p.prefix)),
             }
         }
-        Bucket::Paths(Box::new(Trie::build(
-            by_path
-                .into_iter()
-                .map(|(k, list)| (k.to_vec(), Set::build(matchers, list, Step::Header)))
-                .collect(),
-        )))
+        let mut sets = Vec::new();
+        let mut starts: Vec<(Vec<u8>, Start)> = Vec::with_capacity(by_path.len());
+        for (path, list) in by_path {
+            starts.push((path.to_vec(), Start::of(matchers, path, list, &mut sets)));
+        }
+        Bucket::Paths(Box::new(ByPath {
+            starts: Trie::build(starts),
+            sets,
+        }))
     }
 
     fn find(&self, matchers: &[Matcher], q: &Query<'_>, best: &mut Best) {
         match self {
             Bucket::Few(list) => scan(list, matchers, q, best),
-            Bucket::Paths(trie) => {
-                for set in trie.prefixes(q.req.path) {
-                    set.find(matchers, q, best);
+            Bucket::Paths(paths) => paths.find(matchers, q, best),
+        }
+    }
+}
+
+/// Matchers by the literal start of their paths.
+#[derive(Debug)]
+struct ByPath {
+    starts: Trie<Start>,
+    sets: Vec<Set>,
+}
+
+/// The matchers with one start of path.
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    /// The only one, which asks for nothing but this start: no need to look at the matcher, which is far away.
+    Whole { rank: u32, entry: u32 },
+    /// Number of the set that they are in.
+    Set(u32),
+}
+
+impl Start {
+    fn of(matchers: &[Matcher], path: &[u8], ranks: Vec<u32>, sets: &mut Vec<Set>) -> Self {
+        if let [rank] = *ranks
+            && let matcher = &matchers[rank as usize]
+            && matcher.is_start(path)
+        {
+            let entry = matcher.entry;
+            return Start::Whole { rank, entry };
+        }
+        sets.push(Set::build(matchers, ranks, Step::Header));
+        Start::Set(sets.len() as u32 - 1)
+    }
+}
+
+impl ByPath {
+    fn find(&self, matchers: &[Matcher], q: &Query<'_>, best: &mut Best) {
+        for (start, len) in self.starts.prefixes(q.req.path) {
+            match start {
+                Start::Whole { rank, entry } => {
+                    if rank < best.rank && !q.gone.has(entry) {
+                        let hit = Some(PathHit::start(len));
+                        *best = Best { rank, entry, hit };
+                    }
                 }
+                Start::Set(n) => self.sets[n as usize].find(matchers, q, best),
             }
         }
     }
@@ -184,7 +232,8 @@ pub(crate) fn scan(list: &[u32], matchers: &[Matcher], q: &Query<'_>, best: &mut
         if !q.gone.has(m.entry)
             && let Some(hit) = m.check(q)
         {
-            *best = Best { rank, hit };
+            let entry = m.entry;
+            *best = Best { rank, entry, hit };
             return;
         }
     }

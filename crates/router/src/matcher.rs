@@ -118,11 +118,7 @@ impl Plain {
             None => self.few.chunks_exact(head.len().max(1)).any(|p| p == head),
             Some(many) => many.contains(head),
         };
-        found.then_some(PathHit {
-            start: 0,
-            len: self.len,
-            regex: None,
-        })
+        found.then_some(PathHit::start(head.len()))
     }
 }
 
@@ -297,6 +293,17 @@ pub(crate) struct PathHit {
     pub(crate) regex: Option<u32>,
 }
 
+impl PathHit {
+    /// The first so many bytes of the path, which are there: a router knows no path of 4 GiB.
+    pub(crate) fn start(len: usize) -> Self {
+        PathHit {
+            start: 0,
+            len: len as u32,
+            regex: None,
+        }
+    }
+}
+
 impl Matcher {
     pub(crate) fn new(
         entry: usize,
@@ -364,6 +371,12 @@ impl Matcher {
             headers: Vec::new(),
             snis: Vec::new(),
         })
+    }
+
+    /// Whether a request fulfils all rules just by its path's beginning with `path`.
+    pub(crate) fn is_start(&self, path: &[u8]) -> bool {
+        let plain = |p: &Plain| p.iter().any(|p| p == path);
+        self.paths_only && matches!(&self.paths, Paths::Plain(p) if plain(p))
     }
 
     /// Whether all rules are fulfilled. The inner `None` means that the route has no path rule.

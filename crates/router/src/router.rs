@@ -8,7 +8,6 @@ use uuid::Uuid;
 use crate::compat::Compat;
 use crate::index::Best;
 use crate::matcher::{Matcher, PathHit, Paths, Query};
-use crate::protocol::wants_https;
 use crate::request::{Flavor, Request};
 use crate::traditional::Traditional;
 
@@ -36,9 +35,6 @@ pub struct Problem {
 pub struct Match {
     /// Number of the entry: those the router was built from come first, then those [`Router::amend`] was given.
     pub entry: usize,
-    /// Whether the route is for `https` alone and the request's connection is in clear text.
-    /// [`ProtocolRule`](crate::ProtocolRule) says what to answer.
-    pub needs_https: bool,
     pub(crate) flavor: Flavor,
     rank: u32,
     hit: Option<PathHit>,
@@ -62,7 +58,6 @@ impl Match {
         });
         Match {
             entry: 0,
-            needs_https: false,
             flavor,
             rank: 0,
             hit,
@@ -98,8 +93,7 @@ pub struct Router {
 #[derive(Debug)]
 struct Layer {
     inner: Inner,
-    https_only: Box<[bool]>,
-    /// Of entries that look at paths.
+    /// Of each entry, whether it looks at paths.
     reads_paths: Box<[bool]>,
 }
 
@@ -119,7 +113,6 @@ impl Layer {
             |e: &Entry| is_served(e) && e.route.paths.as_ref().is_some_and(|p| !p.is_empty());
         Ok(Layer {
             inner,
-            https_only: entries.iter().map(|e| wants_https(&e.route)).collect(),
             reads_paths: entries.iter().map(reads_paths).collect(),
         })
     }
@@ -173,7 +166,7 @@ impl Router {
         Some(Ok(Router {
             base: self.base.clone(),
             gone: bits,
-            added: (!added.https_only.is_empty()).then(|| Box::new(added)),
+            added: (!added.reads_paths.is_empty()).then(|| Box::new(added)),
             reads_paths,
         }))
     }
@@ -187,7 +180,7 @@ impl Router {
             tls: req.is_tls(),
             gone: &self.gone,
         };
-        let (rank, hit, layer, first) = match &base.inner {
+        let (best, first) = match &base.inner {
             Inner::Compat(r) => {
                 q.flavor = Flavor::TraditionalCompatible;
                 // Kong's matcher takes text: with a path that is none it fails as soon as a rule asks for it.
@@ -196,7 +189,7 @@ impl Router {
                 }
                 let best = r.find(&q);
                 match &self.added {
-                    None => (best.rank, best.hit, base, 0),
+                    None => (best, 0),
                     Some(added) => {
                         q.gone = &NOTHING;
                         let Inner::Compat(newer) = &added.inner else {
@@ -204,29 +197,20 @@ impl Router {
                         };
                         let other = newer.find(&q);
                         if newer.priority(other.rank) > r.priority(best.rank) {
-                            (other.rank, other.hit, &**added, base.https_only.len())
+                            (other, base.reads_paths.len())
                         } else {
-                            (best.rank, best.hit, base, 0)
+                            (best, 0)
                         }
                     }
                 }
             }
-            Inner::Traditional(r) => {
-                let best = r.find(&q);
-                (best.rank, best.hit, base, 0)
-            }
+            Inner::Traditional(r) => (r.find(&q), 0),
         };
-        if rank == Best::NONE.rank {
-            return None;
-        }
-        let entry = layer.matchers().get(rank as usize)?.entry as usize;
-        let needs_https = layer.https_only.get(entry).copied().unwrap_or(false) && !q.tls;
-        Some(Match {
-            entry: first + entry,
-            needs_https,
+        (best.rank != Best::NONE.rank).then_some(Match {
+            entry: first + best.entry as usize,
             flavor: q.flavor,
-            rank,
-            hit,
+            rank: best.rank,
+            hit: best.hit,
         })
     }
 
@@ -234,7 +218,7 @@ impl Router {
     ///
     /// `found` comes from this router and `path` is the one it was found with.
     pub fn captures(&self, found: &Match, path: &[u8]) -> Option<Captures> {
-        let layer = if found.entry < self.base.https_only.len() {
+        let layer = if found.entry < self.base.reads_paths.len() {
             &*self.base
         } else {
             self.added.as_deref()?
@@ -423,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn an_https_only_route_is_found_in_clear_text_and_says_so() {
+    fn an_https_only_route_is_found_in_clear_text() {
         let entries = entries(vec![route(1, |r| {
             r.paths = strings(&["/"]);
             r.protocols = vec![Protocol::Https];
@@ -431,12 +415,12 @@ mod tests {
         let headers = HeaderMap::new();
         for flavor in BOTH {
             let router = Router::build(&entries, flavor).unwrap();
-            assert!(router.find(&get("/", &headers)).unwrap().needs_https);
+            assert!(router.find(&get("/", &headers)).is_some());
             let tls = Request {
                 scheme: "https",
                 ..get("/", &headers)
             };
-            assert!(!router.find(&tls).unwrap().needs_https);
+            assert!(router.find(&tls).is_some());
         }
     }
 

@@ -136,7 +136,9 @@ pub(crate) struct Traditional {
     regexes: Vec<Matcher>,
     regex_texts: Vec<Box<str>>,
     regex_index: Index,
-    plain_paths: Trie<Box<str>>,
+    plain_paths: Trie<u32>,
+    /// What the trie numbers.
+    plain_texts: Vec<Box<str>>,
     methods: HashMap<Box<str>, (), RandomState>,
     snis: HashMap<Box<str>, (), RandomState>,
 }
@@ -181,7 +183,7 @@ impl Traditional {
         let mut wildcard_count = 0;
         let mut headers: Vec<(Box<str>, u32, usize)> = Vec::new();
         let (mut regexes, mut regex_texts) = (Vec::new(), Vec::new());
-        let mut plain_paths = Vec::new();
+        let (mut plain_paths, mut plain_texts) = (Vec::new(), Vec::new());
         let (mut methods, mut snis) = (HashMap::default(), HashMap::default());
         for (rank, (_, matcher, route, path)) in ranked.into_iter().enumerate() {
             let rank = rank as u32;
@@ -222,7 +224,8 @@ impl Traditional {
                 let text = path.strip_prefix('~').unwrap_or(path);
                 list(&mut category.by_uri, text, rank);
                 if text.len() == path.len() {
-                    plain_paths.push((text.as_bytes().to_vec(), text.into()));
+                    plain_paths.push((text.as_bytes().to_vec(), plain_texts.len() as u32));
+                    plain_texts.push(text.into());
                 } else if let Ok(m) = Matcher::of_path(path, Flavor::Traditional) {
                     // It was parsed before, so there is no error to lose.
                     regexes.push(m);
@@ -271,6 +274,7 @@ impl Traditional {
             regex_texts,
             regex_index,
             plain_paths: Trie::build(plain_paths),
+            plain_texts,
             methods,
             snis,
         }
@@ -326,7 +330,10 @@ impl Traditional {
         self.regex_index.find(&self.regexes, q, &mut best);
         hits.uri = match self.regex_texts.get(best.rank as usize) {
             Some(text) => Some(text),
-            None => self.plain_paths.prefixes(q.req.path).first().map(|t| &***t),
+            None => {
+                let longest = self.plain_paths.prefixes(q.req.path).first().copied();
+                longest.map(|(n, _)| &*self.plain_texts[n as usize])
+            }
         };
         if hits.uri.is_some() {
             hits.bits |= URI;

@@ -107,10 +107,7 @@ fn answer(router: &Router, entries: &[Entry], line: &Value) -> Value {
     let Entry { route, service } = &entries[found.entry];
     let content_type = headers.get("content-type").map(HeaderValue::as_bytes);
     match ProtocolRule::of(route).verdict(scheme, false, content_type) {
-        ProtocolVerdict::NeedsHttps { status } => {
-            assert!(found.needs_https);
-            return json!({"https": status});
-        }
+        ProtocolVerdict::NeedsHttps { status } => return json!({"https": status}),
         ProtocolVerdict::NotGrpc => return json!({"grpc": 415}),
         ProtocolVerdict::NeedsHttp2 => return json!({"grpc": 426}),
         ProtocolVerdict::NeedsGrpcTls => return json!({"grpc": 200}),

@@ -1,86 +1,14 @@
 //! Consumers and credentials of a snapshot, in compact hash indexes.
-//!
-//! Each index is cut into shards that are shared between snapshots: adding one credential copies one shard, not the index.
-//!
-//! With many credentials a request finds each thing it touches outside the processor's caches, and each costs it some hundred
-//! nanoseconds. So an index holds nothing but pointers, and what it is searched by lies within what they point to.
 
-use std::hash::{BuildHasher, Hash};
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hashbrown::HashTable;
+use prefetch_index::prefetch_index;
 use silverback_plugin::facts::{Consumer, Credential, Directory};
 use uuid::Uuid;
 
-const SHARDS: usize = 1024;
-
-/// What an index holds: it knows what it is found by.
-trait Entry: Clone {
-    type Key: ?Sized + Hash + Eq;
-
-    fn key(&self) -> &Self::Key;
-}
-
-/// An index that shares its unchanged parts with its clones.
-struct Sharded<E> {
-    hasher: foldhash::fast::FixedState,
-    shards: Box<[Arc<HashTable<E>>]>,
-}
-
-impl<E> Clone for Sharded<E> {
-    fn clone(&self) -> Self {
-        Sharded {
-            hasher: self.hasher.clone(),
-            shards: self.shards.clone(),
-        }
-    }
-}
-
-impl<E> Default for Sharded<E> {
-    fn default() -> Self {
-        let empty = Arc::new(HashTable::new());
-        Sharded {
-            // The keys looked for are the callers' choice, those that are kept are not.
-            hasher: foldhash::fast::FixedState::with_seed(1),
-            shards: (0..SHARDS).map(|_| empty.clone()).collect(),
-        }
-    }
-}
-
-/// The table looks at the lowest and the highest bits of a hash.
-fn shard(hash: u64) -> usize {
-    (hash >> 32) as usize % SHARDS
-}
-
-impl<E: Entry> Sharded<E> {
-    fn get(&self, key: &E::Key) -> Option<&E> {
-        let hash = self.hasher.hash_one(key);
-        self.shards[shard(hash)].find(hash, |e| e.key() == key)
-    }
-
-    fn insert(&mut self, entry: E) {
-        let hash = self.hasher.hash_one(entry.key());
-        let table = Arc::make_mut(&mut self.shards[shard(hash)]);
-        match table.find_mut(hash, |e| e.key() == entry.key()) {
-            Some(old) => *old = entry,
-            None => {
-                let hasher = &self.hasher;
-                table.insert_unique(hash, entry, |e| hasher.hash_one(e.key()));
-            }
-        }
-    }
-
-    fn remove(&mut self, key: &E::Key) {
-        let hash = self.hasher.hash_one(key);
-        let shard = &mut self.shards[shard(hash)];
-        if shard.find(hash, |e| e.key() == key).is_some()
-            && let Ok(found) = Arc::make_mut(shard).find_entry(hash, |e| e.key() == key)
-        {
-            found.remove();
-        }
-    }
-}
+use crate::sharded::{Entry, Sharded};
 
 #[derive(Clone)]
 struct ById(Arc<Consumer>);
@@ -105,11 +33,26 @@ impl Entry for ByName {
     }
 }
 
-impl Entry for Arc<Credential> {
+/// A credential, and its owner at hand, so that both can be fetched at once.
+#[derive(Clone)]
+struct Held {
+    credential: Arc<Credential>,
+    consumer: Arc<Consumer>,
+}
+
+impl Entry for Held {
     type Key = [u8];
 
     fn key(&self) -> &[u8] {
-        &self.lookup
+        &self.credential.lookup
+    }
+
+    fn prefetch(&self) {
+        // Each is longer than a line.
+        prefetch_index(from_ref(&self.credential.lookup), 0);
+        prefetch_index(from_ref(&self.credential.consumer), 0);
+        prefetch_index(from_ref(&self.consumer.id), 0);
+        prefetch_index(from_ref(&self.consumer.custom_id), 0);
     }
 }
 
@@ -133,7 +76,7 @@ impl Entry for Values {
 pub struct DirectoryIndex {
     by_id: Sharded<ById>,
     by_name: Sharded<ByName>,
-    credentials: Vec<(&'static str, Sharded<Arc<Credential>>)>,
+    credentials: Vec<(&'static str, Sharded<Held>)>,
     values: Vec<(&'static str, Sharded<Values>)>,
 }
 
@@ -168,12 +111,19 @@ impl DirectoryIndex {
     }
 
     pub(crate) fn put_credential(&mut self, entity: &'static str, c: Arc<Credential>) {
-        of_mut(&mut self.credentials, entity).insert(c);
+        let consumer = c.consumer.clone();
+        of_mut(&mut self.credentials, entity).insert(Held {
+            credential: c,
+            consumer,
+        });
     }
 
     pub(crate) fn remove_credential(&mut self, entity: &'static str, key: &str, id: Uuid) {
         let index = of_mut(&mut self.credentials, entity);
-        if index.get(key.as_bytes()).is_some_and(|c| c.id == id) {
+        if index
+            .get(key.as_bytes())
+            .is_some_and(|h| h.credential.id == id)
+        {
             index.remove(key.as_bytes());
         }
     }
@@ -195,7 +145,7 @@ impl DirectoryIndex {
     }
 }
 
-fn of<'a, E>(
+fn of<'a, E: Entry>(
     indexes: &'a [(&'static str, Sharded<E>)],
     entity: &'static str,
 ) -> Option<&'a Sharded<E>> {
@@ -203,7 +153,7 @@ fn of<'a, E>(
     Some(index)
 }
 
-fn of_mut<'a, E>(
+fn of_mut<'a, E: Entry>(
     indexes: &'a mut Vec<(&'static str, Sharded<E>)>,
     entity: &'static str,
 ) -> &'a mut Sharded<E> {
@@ -220,6 +170,7 @@ fn of_mut<'a, E>(
 impl Directory for DirectoryIndex {
     fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
         let found = of(&self.credentials, entity)?.get(key.as_bytes())?;
+        let found = &found.credential;
         match found.expires_at {
             Some(t) if t <= now() => None,
             _ => Some(found),

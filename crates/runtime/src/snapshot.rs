@@ -51,7 +51,7 @@ impl Directory for Snapshot {
 
     fn row(&self, entity: &str, id: Uuid) -> Option<Map<String, Value>> {
         let row = match entity {
-            "routes" => serde_json::to_value(&*self.routes.by_id(id)?.route),
+            "routes" => serde_json::to_value(self.routes.by_id(id)?.route()),
             "services" => {
                 let services = self.routes.iter().filter_map(|r| r.service.as_ref());
                 serde_json::to_value(services.map(|s| &*s.service).find(|s| s.id == id)?)
@@ -69,24 +69,24 @@ impl Directory for Snapshot {
 #[derive(Clone)]
 pub struct Routes {
     /// By id. Shared by all snapshots between two whole builds.
-    base: Arc<[Arc<RouteRuntime>]>,
+    base: Arc<[RouteRuntime]>,
     /// Which of the base are no more: in ascending order.
     gone: Arc<[usize]>,
     /// Numbered on from the base's last, by id.
-    added: Arc<[Arc<RouteRuntime>]>,
+    added: Arc<[RouteRuntime]>,
 }
 
 impl Routes {
     /// Routes in the order of their ids.
-    pub(crate) fn new(base: Arc<[Arc<RouteRuntime>]>) -> Self {
+    pub(crate) fn new(base: Arc<[RouteRuntime]>) -> Self {
         Self::amended(base, Vec::new(), Vec::new())
     }
 
     /// The base without those numbered in `gone`, and `added`, which is in the order of the ids.
     pub(crate) fn amended(
-        base: Arc<[Arc<RouteRuntime>]>,
+        base: Arc<[RouteRuntime]>,
         gone: Vec<usize>,
-        added: Vec<Arc<RouteRuntime>>,
+        added: Vec<RouteRuntime>,
     ) -> Self {
         Routes {
             base,
@@ -100,7 +100,7 @@ impl Routes {
     /// # Panics
     /// With a number of another router's.
     #[inline]
-    pub fn get(&self, n: usize) -> &Arc<RouteRuntime> {
+    pub fn get(&self, n: usize) -> &RouteRuntime {
         match self.base.get(n) {
             Some(route) => route,
             None => &self.added[n - self.base.len()],
@@ -108,8 +108,8 @@ impl Routes {
     }
 
     /// A route by primary key.
-    pub fn by_id(&self, id: Uuid) -> Option<&Arc<RouteRuntime>> {
-        let find = |list: &[Arc<RouteRuntime>]| list.binary_search_by_key(&id, |r| r.route.id).ok();
+    pub fn by_id(&self, id: Uuid) -> Option<&RouteRuntime> {
+        let find = |list: &[RouteRuntime]| list.binary_search_by_key(&id, |r| r.info().id).ok();
         if let Some(n) = find(&self.added) {
             return self.added.get(n);
         }
@@ -121,7 +121,7 @@ impl Routes {
     }
 
     /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<RouteRuntime>> {
+    pub fn iter(&self) -> impl Iterator<Item = &RouteRuntime> {
         let left = self.base.iter().enumerate();
         let left = left.filter(|(n, _)| self.gone.binary_search(n).is_err());
         left.map(|(_, r)| r).chain(self.added.iter())
@@ -129,7 +129,7 @@ impl Routes {
 }
 
 impl Index<usize> for Routes {
-    type Output = Arc<RouteRuntime>;
+    type Output = RouteRuntime;
 
     #[inline]
     fn index(&self, n: usize) -> &Self::Output {
@@ -137,18 +137,11 @@ impl Index<usize> for Routes {
     }
 }
 
-/// A route with all that serving it needs. The row itself is far away for a processor: what each request needs of it is here.
+/// A route with all that serving it needs. Among thousands of routes each look at one is a cache miss: what every request needs of its
+/// route is in one line, and all lines lie side by side, where one is found by its number alone.
+#[derive(Clone)]
+#[repr(C, align(64))]
 pub struct RouteRuntime {
-    /// The row.
-    pub route: Arc<Route>,
-    /// Which protocols it is for.
-    pub protocols: ProtocolRule,
-    /// How the upstream's path is made.
-    pub paths: PathRule,
-    /// Whether the upstream gets the client's `Host`.
-    pub preserve_host: bool,
-    /// As plugins see it.
-    pub info: RouteInfo,
     /// Where its requests go; `None` is answered with 503.
     pub service: Option<Arc<ServiceRuntime>>,
     /// Its plugins.
@@ -157,6 +150,64 @@ pub struct RouteRuntime {
     pub budgets: Budgets,
     /// Where its requests are counted.
     pub metrics: Arc<RouteMetrics>,
+    row: Arc<RouteRow>,
+    /// Which protocols it is for.
+    pub protocols: ProtocolRule,
+    /// How the upstream's path is made.
+    pub paths: PathRule,
+    /// Whether the upstream gets the client's `Host`.
+    pub preserve_host: bool,
+}
+
+/// What few requests look at.
+struct RouteRow {
+    info: RouteInfo,
+    route: Arc<Route>,
+}
+
+/// The parts of a [`RouteRuntime`] that do not follow from its row.
+pub(crate) struct RouteParts {
+    pub(crate) service: Option<Arc<ServiceRuntime>>,
+    pub(crate) chain: Arc<Chain>,
+    pub(crate) budgets: Budgets,
+    pub(crate) metrics: Arc<RouteMetrics>,
+}
+
+impl RouteRuntime {
+    /// A row, compiled.
+    pub(crate) fn new(route: &Arc<Route>, parts: RouteParts) -> Self {
+        RouteRuntime {
+            service: parts.service,
+            chain: parts.chain,
+            budgets: parts.budgets,
+            metrics: parts.metrics,
+            protocols: ProtocolRule::of(route),
+            paths: PathRule::of(route),
+            preserve_host: route.preserve_host,
+            row: Arc::new(RouteRow {
+                info: RouteInfo {
+                    id: route.id,
+                    name: route.name.clone(),
+                },
+                route: route.clone(),
+            }),
+        }
+    }
+
+    /// As plugins see it.
+    pub fn info(&self) -> &RouteInfo {
+        &self.row.info
+    }
+
+    /// The row.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.row.route
+    }
+
+    /// Whether both were compiled at once: copies of one.
+    pub fn same(&self, other: &RouteRuntime) -> bool {
+        Arc::ptr_eq(&self.row, &other.row)
+    }
 }
 
 /// A service with all that sending to it needs.
@@ -248,5 +299,15 @@ impl Current {
     /// Puts a new one in its place and answers the old one, which the caller frees away from the proxy's threads.
     pub fn swap(&self, next: Arc<Snapshot>) -> Arc<Snapshot> {
         self.0.swap(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_one_line_of_the_cache() {
+        assert_eq!(size_of::<RouteRuntime>(), 64);
     }
 }

@@ -2,9 +2,11 @@
 //! thing do not fight for a cache line.
 
 use std::cell::Cell;
+use std::slice::from_ref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use prefetch_index::prefetch_index;
 use smallvec::SmallVec;
 
 /// Upper bound of stripes: beyond this many processors two threads may share one.
@@ -63,6 +65,12 @@ impl<T: Default> Striped<T> {
     pub(crate) fn local(&self) -> &T {
         let slot = &self.slots[thread_index() & (self.slots.len() - 1)];
         &slot.get_or_init(Box::default).0
+    }
+
+    /// Has the calling thread's own `T` fetched into the processor's cache.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch_index(from_ref(self.local()), 0);
     }
 
     /// Every `T` made so far.

@@ -21,7 +21,7 @@ const FEW: usize = 256;
 pub(super) type Routing = (Arc<Router>, Routes);
 
 /// A whole build: a router and the routes by its numbers.
-type Base = (Arc<Router>, Arc<[Arc<RouteRuntime>]>);
+type Base = (Arc<Router>, Arc<[RouteRuntime]>);
 
 /// What routes are made of.
 pub(super) struct Parts<'a> {
@@ -115,7 +115,7 @@ impl RouteTable {
         if self.changed.len() > FEW {
             return None;
         }
-        let find = |id| base.binary_search_by_key(id, |r| r.route.id).ok();
+        let find = |id| base.binary_search_by_key(id, |r| r.info().id).ok();
         let mut gone: Vec<usize> = self.changed.iter().filter_map(find).collect();
         gone.sort_unstable();
         loop {
@@ -127,7 +127,7 @@ impl RouteTable {
                 let known = self.last.as_ref().and_then(|(_, routes)| routes.by_id(*id));
                 added.extend(parts.make(row, known, false));
             }
-            added.sort_unstable_by_key(|r| r.route.id);
+            added.sort_unstable_by_key(|r| r.info().id);
             match router.amend(&gone, &entries(&added))? {
                 Ok(router) => {
                     return Some((Arc::new(router), Routes::amended(base, gone, added)));
@@ -138,9 +138,9 @@ impl RouteTable {
     }
 
     /// All routes that are served over HTTP, by id.
-    fn all(&self, parts: &mut Parts<'_>, plugins_changed: bool) -> Arc<[Arc<RouteRuntime>]> {
+    fn all(&self, parts: &mut Parts<'_>, plugins_changed: bool) -> Arc<[RouteRuntime]> {
         let last = self.last.iter().flat_map(|(_, routes)| routes.iter());
-        let known: HashMap<Uuid, &Arc<RouteRuntime>> = last.map(|r| (r.route.id, r)).collect();
+        let known: HashMap<Uuid, &RouteRuntime> = last.map(|r| (r.info().id, r)).collect();
         let mut out = Vec::with_capacity(parts.tables.routes.len());
         for row in parts.tables.routes.values() {
             let Some(row) = self.served(row) else {
@@ -148,7 +148,7 @@ impl RouteTable {
             };
             out.extend(parts.make(row, known.get(&row.id).copied(), plugins_changed));
         }
-        out.sort_unstable_by_key(|r| r.route.id);
+        out.sort_unstable_by_key(|r| r.info().id);
         out.into()
     }
 
@@ -170,18 +170,18 @@ impl RouteTable {
 
     /// Takes the rows that a router could not be made of out of those that are served. Each call takes at least one of `routes`
     /// out, so that trying again comes to an end.
-    fn blame(&mut self, problems: Vec<silverback_router::Problem>, routes: &[Arc<RouteRuntime>]) {
+    fn blame(&mut self, problems: Vec<silverback_router::Problem>, routes: &[RouteRuntime]) {
         for p in problems {
-            let find = |list: &[Arc<RouteRuntime>]| {
-                let n = list.binary_search_by_key(&p.route, |r| r.route.id).ok()?;
-                Some(list[n].route.clone())
+            let find = |list: &[RouteRuntime]| {
+                let n = list.binary_search_by_key(&p.route, |r| r.info().id).ok()?;
+                Some(list[n].route().clone())
             };
             let Some(row) = find(routes) else {
                 unreachable!("a router has problems with the routes it is given, and no others")
             };
             let good = || {
                 let (_, routes) = self.last.as_ref()?;
-                let good = &routes.by_id(p.route)?.route;
+                let good = routes.by_id(p.route)?.route();
                 (!Arc::ptr_eq(good, &row)).then(|| good.clone())
             };
             match self.bad.get_mut(&p.route) {
@@ -203,9 +203,9 @@ impl Parts<'_> {
     fn make(
         &mut self,
         row: &Arc<Route>,
-        known: Option<&Arc<RouteRuntime>>,
+        known: Option<&RouteRuntime>,
         plugins_changed: bool,
-    ) -> Option<Arc<RouteRuntime>> {
+    ) -> Option<RouteRuntime> {
         let service = match &row.service {
             None => None,
             // A disabled service is as if its routes were not there. (One that is missing arrives with the next change.)
@@ -215,7 +215,7 @@ impl Parts<'_> {
             return None;
         }
         let known = known
-            .filter(|k| Arc::ptr_eq(&k.route, row) && same_service(k.service.as_ref(), service));
+            .filter(|k| Arc::ptr_eq(k.route(), row) && same_service(k.service.as_ref(), service));
         if let Some(known) = known
             && !plugins_changed
         {
@@ -225,12 +225,7 @@ impl Parts<'_> {
         if let Some(known) = known.filter(|k| Arc::ptr_eq(&k.chain, &chain)) {
             return Some(known.clone());
         }
-        Some(Arc::new(services::route(
-            row,
-            service,
-            chain,
-            self.registries,
-        )))
+        Some(services::route(row, service, chain, self.registries))
     }
 }
 
@@ -242,22 +237,23 @@ fn problem(p: silverback_router::Problem) -> Problem {
     }
 }
 
-fn entries(routes: &[Arc<RouteRuntime>]) -> Vec<Entry> {
-    let entry = |r: &Arc<RouteRuntime>| Entry {
-        route: r.route.clone(),
+fn entries(routes: &[RouteRuntime]) -> Vec<Entry> {
+    let entry = |r: &RouteRuntime| Entry {
+        route: r.route().clone(),
         service: r.service.as_ref().map(|s| s.service.clone()),
     };
     routes.iter().map(entry).collect()
 }
 
 /// Whether a router of the ones is a router of the others.
-fn same_rules(a: &[Arc<RouteRuntime>], b: &[Arc<RouteRuntime>]) -> bool {
+fn same_rules(a: &[RouteRuntime], b: &[RouteRuntime]) -> bool {
     fn row(r: &RouteRuntime) -> Option<&Arc<silverback_entities::Service>> {
         r.service.as_ref().map(|s| &s.service)
     }
-    let same = |(a, b): (&Arc<RouteRuntime>, &Arc<RouteRuntime>)| {
-        Arc::ptr_eq(a, b)
-            || Arc::ptr_eq(&a.route, &b.route) && row(a).map(Arc::as_ptr) == row(b).map(Arc::as_ptr)
+    let same = |(a, b): (&RouteRuntime, &RouteRuntime)| {
+        a.same(b)
+            || Arc::ptr_eq(a.route(), b.route())
+                && row(a).map(Arc::as_ptr) == row(b).map(Arc::as_ptr)
     };
     a.len() == b.len() && a.iter().zip(b).all(same)
 }

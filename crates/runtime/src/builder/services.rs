@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use silverback_entities::{Protocol, Route, Service, Tables};
-use silverback_plugin::{RouteInfo, ServiceInfo};
+use silverback_plugin::ServiceInfo;
 use silverback_retry::{Budgets, Ceiling, Identity, Settings};
-use silverback_router::{PathRule, ProtocolRule};
 use silverback_telemetry::RouteIdentity;
 use uuid::Uuid;
 
@@ -17,7 +16,7 @@ use super::Problem;
 use super::certificates::Pair;
 use crate::chain::Chain;
 use crate::registry::Registries;
-use crate::snapshot::{ClientCertificate, RouteRuntime, ServiceRuntime};
+use crate::snapshot::{ClientCertificate, RouteParts, RouteRuntime, ServiceRuntime};
 use crate::vault::Vaults;
 
 /// Whether a protocol is served by the HTTP listeners.
@@ -126,11 +125,7 @@ pub(super) fn route(
             .into(),
         workspace: "default".into(),
     };
-    RouteRuntime {
-        info: RouteInfo {
-            id: row.id,
-            name: row.name.clone(),
-        },
+    let parts = RouteParts {
         service: service.cloned(),
         budgets: match (service, chain.retry_terms()) {
             (None, _) => Budgets::default(),
@@ -138,13 +133,10 @@ pub(super) fn route(
             (Some(s), None) => s.budgets.clone(),
             (Some(s), Some(_)) => budgets(&s.service, Some(&chain), registries),
         },
-        protocols: ProtocolRule::of(row),
-        paths: PathRule::of(row),
-        preserve_host: row.preserve_host,
         chain,
         metrics: registries.metrics.route(identity),
-        route: row.clone(),
-    }
+    };
+    RouteRuntime::new(row, parts)
 }
 
 /// The accounts of a route: its service's under the settings that its chain's retry terms give, and the gateway's.

@@ -218,7 +218,7 @@ impl BodySource for NoBody {
     }
 }
 
-fn find(s: &Snapshot, path: &str) -> Option<Arc<crate::RouteRuntime>> {
+fn find(s: &Snapshot, path: &str) -> Option<crate::RouteRuntime> {
     let headers = http::HeaderMap::new();
     let request = Request {
         method: "GET",
@@ -268,7 +268,7 @@ async fn access(s: &Snapshot, path: &str, key: &str) -> (Outcome, Picks) {
         facts: &mut Facts::new([b'0'; 32], peer, "http", 80),
         upstream: &mut UpstreamEdits::default(),
         directory: &s.directory,
-        route: Some(&route.info),
+        route: Some(route.info()),
         service: None,
         body: &mut NoBody,
     };
@@ -338,7 +338,7 @@ async fn a_credential_touches_neither_router_nor_chains() {
                 .routes
                 .iter()
                 .zip(after.routes.iter())
-                .all(|(a, b)| Arc::ptr_eq(a, b))
+                .all(|(a, b)| a.same(b))
     );
     assert!(before.directory.credential("testkeys", "k").is_none());
     assert_eq!(
@@ -361,10 +361,7 @@ async fn a_route_leaves_other_routes_and_a_plugin_leaves_the_router() {
     let one = b.build();
     b.apply(2, vec![route(3, "/b", 1)]);
     let two = b.build();
-    assert!(Arc::ptr_eq(
-        &find(&one, "/a").unwrap(),
-        &find(&two, "/a").unwrap()
-    ));
+    assert!(find(&one, "/a").unwrap().same(&find(&two, "/a").unwrap()));
     let two = b.settle().unwrap_or(two);
     b.apply(3, vec![plugin(5, "mark", [3, 0, 0], mark("m"))]);
     let three = b.build();
@@ -654,7 +651,7 @@ async fn the_retry_account_of_a_service_survives_a_change_of_its_row() {
 fn all_answers(s: &Snapshot) -> Vec<(String, Option<Uuid>, bool)> {
     let paths = (0..40).map(|n| format!("/p{n}"));
     let answer = |path: String| {
-        let found = find(s, &path).map(|r| r.route.id);
+        let found = find(s, &path).map(|r| r.info().id);
         let shown = found.is_some_and(|id| s.row("routes", id).is_some());
         (path, found, shown)
     };
@@ -717,5 +714,5 @@ async fn more_changes_than_are_amended_are_built_as_a_whole() {
     );
     let all = b.build();
     assert!(b.settle().is_none());
-    assert_eq!(find(&all, "/p999").map(|r| r.route.id), Some(id(999)));
+    assert_eq!(find(&all, "/p999").map(|r| r.info().id), Some(id(999)));
 }
