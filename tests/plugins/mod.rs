@@ -16,6 +16,7 @@ mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;
 mod precedence;
+mod prometheus;
 #[path = "rate-limiting/mod.rs"]
 mod rate_limiting;
 mod redirect;

@@ -75,9 +75,11 @@ impl NodeStatus {
             .iter()
             .map(|g| (g.identity.to_string(), g.balance))
             .collect();
-        self.metrics.render(&[Family::retry_budget_balances(
-            names.iter().map(|(n, b)| (n.as_str(), *b)),
-        )])
+        let timers = self.timers();
+        self.metrics.render(&[
+            Family::retry_budget_balances(names.iter().map(|(n, b)| (n.as_str(), *b))),
+            Family::timers(timers.running, timers.pending),
+        ])
     }
 
     /// `GET /status` of the status API.

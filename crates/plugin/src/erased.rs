@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use silverback_schema::plugin_def::Protocols;
 use silverback_schema::{EntityCheck, EntityDef, Record, RecordDef};
 
 use crate::context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, ResponseCtx};
 use crate::env::PluginEnv;
 use crate::flow::{ConfigError, PhaseResult, PluginError};
-use crate::{Handler, Phases, RetryAdvice, RetryTerms, Scopes};
+use crate::{Handler, MetricTerms, Phases, RetryAdvice, RetryTerms, Scopes};
 
 /// The answer of an asynchronous phase.
 pub type PhaseFuture<'a> = Pin<Box<dyn Future<Output = PhaseResult> + Send + 'a>>;
@@ -41,6 +42,8 @@ pub trait DynHandler: Send + Sync {
     fn on_failure(&self, ctx: &FailureCtx<'_>) -> RetryAdvice;
     /// See [`Handler::retry_terms`].
     fn retry_terms(&self) -> Option<&RetryTerms>;
+    /// See [`Handler::metric_terms`].
+    fn metric_terms(&self) -> Option<MetricTerms>;
 }
 
 impl<H: Handler> DynHandler for H {
@@ -76,6 +79,9 @@ impl<H: Handler> DynHandler for H {
     fn retry_terms(&self) -> Option<&RetryTerms> {
         Handler::retry_terms(self)
     }
+    fn metric_terms(&self) -> Option<MetricTerms> {
+        Handler::metric_terms(self)
+    }
 }
 
 /// Makes a plugin from its validated configuration.
@@ -97,6 +103,8 @@ pub struct PluginDef {
     pub scopes: Scopes,
     /// The protocols it may run on.
     pub protocols: &'static [&'static str],
+    /// Whether it may be configured for routes of other protocols as well.
+    pub stream_too: bool,
     /// The form of its configuration.
     pub config: RecordDef,
     /// Checks over several fields; paths begin with `config.`.
@@ -117,6 +125,7 @@ impl PluginDef {
             phases: P::PHASES,
             scopes: P::SCOPES,
             protocols: P::PROTOCOLS,
+            stream_too: P::STREAM_TOO,
             config: RecordDef {
                 fields: P::Config::fields(),
                 checks: Vec::new(),
@@ -129,6 +138,14 @@ impl PluginDef {
                     .map_err(|e| ConfigError::new("", e.to_string()))?;
                 Ok(Arc::new(P::compile(config, env)?))
             },
+        }
+    }
+
+    /// The protocols it may be configured for.
+    pub fn protocols(&self) -> Protocols<'static> {
+        Protocols {
+            default: self.protocols,
+            stream_too: self.stream_too,
         }
     }
 }

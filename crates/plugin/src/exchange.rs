@@ -95,10 +95,7 @@ pub fn definition<P: Handler>() -> EntityDef {
             ("service", scope("services")),
             ("consumer", scope("consumers")),
             ("config", Field::new(Kind::Abstract)),
-            (
-                "protocols",
-                set(string()).required().default(PROTOCOLS_HTTP.to_vec()),
-            ),
+            ("protocols", protocols()),
             ("enabled", boolean().required().default(true)),
         ],
     );
@@ -113,7 +110,8 @@ pub fn definition<P: Handler>() -> EntityDef {
         service: def.scopes.service,
         route: def.scopes.route,
     };
-    plugin_entity(&base, def.name, config, def.checks, def.protocols, scopes)
+    let protocols = def.protocols();
+    plugin_entity(&base, def.name, config, def.checks, protocols, scopes)
 }
 
 /// The answer of `GET /schemas/plugins/<name>` without descriptions, to compare with a recorded one.
@@ -126,6 +124,23 @@ pub fn schema_without_descriptions<P: Handler>() -> Value {
 /// The answer of `GET /schemas/<entity>` without descriptions, to compare with a recorded one.
 pub fn entity_schema_without_descriptions(def: &EntityDef) -> Value {
     undescribed(silverback_schema::render::schema_json(def))
+}
+
+/// As every row of `plugins` has it.
+fn protocols() -> Field {
+    let all = [
+        "grpc",
+        "grpcs",
+        "http",
+        "https",
+        "tcp",
+        "tls",
+        "tls_passthrough",
+        "udp",
+    ];
+    set(string().one_of(all))
+        .required()
+        .default(PROTOCOLS_HTTP.to_vec())
 }
 
 fn undescribed(v: Value) -> Value {

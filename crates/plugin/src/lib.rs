@@ -53,6 +53,8 @@ use silverback_schema::{EntityCheck, EntityDef, Record, Shorthand};
 pub struct Phases(u8);
 
 impl Phases {
+    /// None: for a plugin that is only asked when a snapshot is built.
+    pub const NONE: Phases = Phases(0);
     /// Before routing; global configurations only.
     pub const REWRITE: Phases = Phases(1);
     /// After routing, before the request is sent on.
@@ -125,8 +127,11 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     const PHASES: Phases;
     /// Where it may be configured.
     const SCOPES: Scopes = Scopes::ALL;
-    /// The protocols of routes it may run on.
+    /// The protocols of routes it may run on; what is taken when a configuration names none. With an empty list it is what all plugins have.
     const PROTOCOLS: &'static [&'static str] = PROTOCOLS_HTTP;
+    /// Whether configurations may name other protocols although `PROTOCOLS` has HTTP's only. They are accepted, so that configurations can be
+    /// taken over from Kong, and mean nothing: only HTTP is served.
+    const STREAM_TOO: bool = false;
     /// Its configuration, written with [`schema::record!`].
     type Config: Record + DeserializeOwned;
 
@@ -206,6 +211,23 @@ pub trait Handler: Plugin {
     fn retry_terms(&self) -> Option<&RetryTerms> {
         None
     }
+
+    /// What is to be measured of requests, read once when the snapshot is built; for each request only where configurations on
+    /// consumers have to be told apart. Of several plugins in a chain the first that answers decides.
+    fn metric_terms(&self) -> Option<MetricTerms> {
+        None
+    }
+}
+
+/// What is measured of a request beside its status code, which is always counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetricTerms {
+    /// How long it took, in the gateway, at the upstream and altogether.
+    pub latency: bool,
+    /// Bytes received and sent.
+    pub bandwidth: bool,
+    /// Whether status codes and bytes are counted by consumer.
+    pub per_consumer: bool,
 }
 
 /// What [`Handler::on_failure`] says.

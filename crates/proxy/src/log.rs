@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Version, header};
 use pingora_core::{Error, ErrorSource};
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use silverback_plugin::{LogCtx, Phases};
-use silverback_telemetry::{AccessRecord, RequestOutcome, Source};
+use silverback_telemetry::{AccessRecord, Collect, RequestOutcome, Source};
 
 use crate::exchange::{Exchange, view};
 
@@ -49,26 +50,23 @@ pub(crate) fn finish(session: &Session, error: Option<&Error>, x: &mut Exchange)
 fn count(session: &Session, x: &Exchange) {
     let Some(route) = x.route() else { return };
     let f = &x.facts;
-    let collect = route.metrics.collect();
+    let collect = route.chain.collect(&x.picks);
     let (mut request_us, mut upstream_us, mut kong_us) = (0, None, 0);
     if collect.latency {
         request_us = micros(f.started.elapsed());
         upstream_us = waiting(x).map(micros);
-        kong_us = request_us.saturating_sub(upstream_us.unwrap_or(0));
+        // As in Kong (`kong/pdk/log.lua`) the time in which a response went through to the client is in neither of the two.
+        kong_us = f.proxied.map_or(request_us, |proxied| {
+            micros(proxied.saturating_duration_since(f.started))
+        });
     }
     let (mut ingress_bytes, mut egress_bytes) = (0, 0);
     if collect.bandwidth {
         ingress_bytes = session.to_h1_raw().len() as u64 + f.request_bytes;
-        let head = session.response_written().map_or(0, |h| {
-            h.headers
-                .iter()
-                .map(|(k, v)| k.as_str().len() + v.len() + 4)
-                .sum::<usize>()
-                + "HTTP/1.1 200 OK\r\n\r\n".len()
-        });
+        let head = session.response_written().map_or(0, head_length);
         egress_bytes = head as u64 + f.response_bytes;
     }
-    route.metrics.record(&RequestOutcome {
+    let outcome = RequestOutcome {
         code: f.status,
         source: if f.local_response {
             Source::Kong
@@ -81,7 +79,16 @@ fn count(session: &Session, x: &Exchange) {
         ingress_bytes,
         egress_bytes,
         consumer: f.consumer.as_ref().and_then(|c| c.username.as_deref()),
-    });
+    };
+    route.metrics.record(collect, &outcome);
+}
+
+/// How long the head of a response is in HTTP/1.1.
+fn head_length(head: &ResponseHeader) -> usize {
+    let reason = head.get_reason_phrase().map_or(0, str::len);
+    let fields = head.headers.iter();
+    let fields = fields.map(|(k, v)| k.as_str().len() + v.len() + ": \r\n".len());
+    "HTTP/1.1 200 \r\n\r\n".len() + reason + fields.sum::<usize>()
 }
 
 fn access(session: &Session, x: &Exchange) {
@@ -135,16 +142,17 @@ pub(crate) fn abandoned(x: &mut Exchange) {
         "request ended by a panic"
     );
     if let Some(route) = x.route() {
-        route.metrics.record(&RequestOutcome {
+        let outcome = RequestOutcome {
             code: 500,
             source: Source::Kong,
-            request_us: micros(x.facts.started.elapsed()),
+            request_us: 0,
             upstream_us: None,
             kong_us: 0,
             ingress_bytes: 0,
             egress_bytes: 0,
             consumer: None,
-        });
+        };
+        route.metrics.record(Collect::default(), &outcome);
     }
     if x.shared.access_log.enabled() {
         x.shared.access_log.log(&AccessRecord {

@@ -14,6 +14,7 @@ use silverback_plugin::context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, Respons
 use silverback_plugin::{
     DynHandler, Flow, InstanceInfo, Phases, PluginError, Response, RetryAdvice,
 };
+use silverback_telemetry::Collect;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -78,6 +79,11 @@ impl Step {
         }
     }
 
+    /// The one that applies whoever calls, unless it is a consumer with a configuration of its own.
+    fn for_anybody(&self) -> Option<&Arc<Instance>> {
+        self.route_and_service.as_ref().or(self.base.as_ref())
+    }
+
     /// All configurations that may run here.
     fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
         let maps = self
@@ -110,11 +116,27 @@ enum Pick {
 #[derive(Debug, Default, Clone)]
 pub struct Picks(SmallVec<[Pick; 6]>);
 
+/// What is measured of a chain's requests.
+#[derive(Debug, Clone, Copy)]
+enum Measuring {
+    /// The same of all.
+    Alike(Collect),
+    /// As the configuration says that was chosen in this step.
+    AsChosen(usize),
+}
+
 /// The plugins of a route in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Chain {
     steps: Box<[Step]>,
-    phases: Option<Phases>,
+    phases: Phases,
+    measuring: Measuring,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 /// How the access phase ended.
@@ -138,9 +160,9 @@ impl Chain {
         let phases = steps
             .iter()
             .flat_map(Step::instances)
-            .map(|i| i.phases)
-            .reduce(|a, b| a | b);
+            .fold(Phases::NONE, |all, i| all | i.phases);
         Chain {
+            measuring: measuring(&steps),
             steps: steps.into(),
             phases,
         }
@@ -148,18 +170,22 @@ impl Chain {
 
     /// Whether any plugin that may run takes part in this phase.
     pub fn has(&self, phase: Phases) -> bool {
-        self.phases.is_some_and(|p| p.has(phase))
+        self.phases.has(phase)
     }
 
     /// The retry terms of the first plugin that has some, consumers' configurations aside.
     pub fn retry_terms(&self) -> Option<&silverback_plugin::RetryTerms> {
-        self.steps.iter().find_map(|s| {
-            s.route_and_service
-                .as_ref()
-                .or(s.base.as_ref())?
-                .handler
-                .retry_terms()
-        })
+        self.steps
+            .iter()
+            .find_map(|s| s.for_anybody()?.handler.retry_terms())
+    }
+
+    /// What is measured of a request, by the first plugin that has something to say about it.
+    pub fn collect(&self, picks: &Picks) -> Collect {
+        match self.measuring {
+            Measuring::Alike(collect) => collect,
+            Measuring::AsChosen(step) => collect(self.chosen_in(step, picks)),
+        }
     }
 
     /// Whether the chain has no plugin at all.
@@ -229,14 +255,17 @@ impl Chain {
         picks: &'a Picks,
         phase: Phases,
     ) -> impl Iterator<Item = &'a Instance> + 'a {
-        self.steps
-            .iter()
-            .enumerate()
-            .filter_map(move |(n, s)| match picks.0.get(n) {
-                Some(p) => s.get(p),
-                None => s.base.as_deref(),
-            })
+        (0..self.steps.len())
+            .filter_map(move |step| self.chosen_in(step, picks))
             .filter(move |i| i.phases.has(phase))
+    }
+
+    fn chosen_in<'a>(&'a self, step: usize, picks: &'a Picks) -> Option<&'a Instance> {
+        let s = self.steps.get(step)?;
+        match picks.0.get(step) {
+            Some(p) => s.get(p),
+            None => s.base.as_deref(),
+        }
     }
 
     /// Runs `header_filter`. A plugin that fails is logged; the others still run.
@@ -317,6 +346,29 @@ impl Chain {
         }
         RetryAdvice::Pass
     }
+}
+
+fn measuring(steps: &[Step]) -> Measuring {
+    let has_terms = |i: &Arc<Instance>| i.handler.metric_terms().is_some();
+    let decides = |s: &Step| s.instances().any(has_terms);
+    let Some(step) = steps.iter().position(decides) else {
+        return Measuring::Alike(Collect::default());
+    };
+    let s = &steps[step];
+    if s.specific.is_some() || s.consumer.is_some() {
+        return Measuring::AsChosen(step);
+    }
+    Measuring::Alike(collect(s.for_anybody().map(Arc::as_ref)))
+}
+
+/// What a configuration says is measured; without one, or when it says nothing, what is always measured.
+fn collect(i: Option<&Instance>) -> Collect {
+    let terms = i.and_then(|i| i.handler.metric_terms());
+    terms.map_or_else(Collect::default, |terms| Collect {
+        latency: terms.latency,
+        bandwidth: terms.bandwidth,
+        per_consumer: terms.per_consumer,
+    })
 }
 
 /// Runs a phase; a panic becomes an error.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::StatusCode;
 use silverback_plugin::{
-    AccessCtx, BodyCtx, DynHandler, FailureCtx, Flow, InstanceInfo, LogCtx, PhaseResult, Phases,
-    PluginError, Response, ResponseCtx, RetryAdvice, RetryTerms,
+    AccessCtx, BodyCtx, DynHandler, FailureCtx, Flow, InstanceInfo, LogCtx, MetricTerms,
+    PhaseResult, Phases, PluginError, Response, ResponseCtx, RetryAdvice, RetryTerms,
 };
 
 use crate::chain::Instance;
@@ -68,6 +68,10 @@ impl DynHandler for Refusing {
     }
 
     fn retry_terms(&self) -> Option<&RetryTerms> {
+        None
+    }
+
+    fn metric_terms(&self) -> Option<MetricTerms> {
         None
     }
 }

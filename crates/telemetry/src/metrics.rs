@@ -7,10 +7,9 @@
 //! without locks, and without allocation once a thread has seen a route and class of status. The stripes are
 //! added up when somebody asks for [`Registry::render`].
 //!
-//! What is collected ([`Collect`]): status codes always (one addition per request), as it is cheap; latency
-//! histograms and bandwidth (eight additions more), and series per consumer, only for routes that ask for it,
-//! which is what the configuration of Kong's `prometheus` plugin decides. Connections, requests and retries
-//! are always counted.
+//! Connections, requests, retries and status codes are always counted, as it is cheap (one addition each).
+//! Latency histograms, bandwidth and series per consumer (eight additions more) are for requests that
+//! [`Collect`] asks for; who that is, is decided where the plugins are.
 
 mod codes;
 mod exposition;

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use silverback_entities::{Protocol, Route, Service, Tables};
 use silverback_plugin::ServiceInfo;
 use silverback_retry::{Budgets, Ceiling, Identity, Settings};
-use silverback_telemetry::{Collect, RouteIdentity};
+use silverback_telemetry::RouteIdentity;
 use uuid::Uuid;
 
 use super::Problem;
@@ -134,7 +134,7 @@ pub(super) fn route(
             (Some(s), Some(_)) => budgets(&s.service, Some(&chain), registries),
         },
         chain,
-        metrics: registries.metrics.route(identity, Collect::default()),
+        metrics: registries.metrics.route(identity),
     };
     RouteRuntime::new(row, parts)
 }

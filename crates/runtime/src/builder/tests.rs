@@ -27,6 +27,7 @@ use crate::registry::{NodeServices, Pools};
 use crate::vault::Environment;
 
 mod bad_routes;
+mod measuring;
 mod secrets;
 
 record! {
@@ -234,6 +235,21 @@ fn find(s: &Snapshot, path: &str) -> Option<crate::RouteRuntime> {
 
 /// The mark with which a request for a path with a key is answered.
 async fn ask(s: &Snapshot, path: &str, key: &str) -> String {
+    match access(s, path, key).await.0 {
+        Outcome::Next => "next".into(),
+        Outcome::Failed(name, text) => format!("{name} failed: {text}"),
+        Outcome::Exit(r) => match r.body {
+            silverback_plugin::Body::Bytes { bytes, .. } => {
+                String::from_utf8(bytes.to_vec()).unwrap()
+            }
+            silverback_plugin::Body::Error(text) => format!("{} {text}", r.status.as_u16()),
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+/// How such a request goes through the chain, and the configurations chosen for it.
+async fn access(s: &Snapshot, path: &str, key: &str) -> (Outcome, Picks) {
     let route = find(s, path).expect("a route");
     let parts = http::Request::builder()
         .uri(path)
@@ -257,17 +273,9 @@ async fn ask(s: &Snapshot, path: &str, key: &str) -> String {
         body: &mut NoBody,
         captures: &NoCaptures,
     };
-    match route.chain.access(&mut Picks::default(), &mut ctx).await {
-        Outcome::Next => "next".into(),
-        Outcome::Failed(name, text) => format!("{name} failed: {text}"),
-        Outcome::Exit(r) => match r.body {
-            silverback_plugin::Body::Bytes { bytes, .. } => {
-                String::from_utf8(bytes.to_vec()).unwrap()
-            }
-            silverback_plugin::Body::Error(text) => format!("{} {text}", r.status.as_u16()),
-            other => panic!("{other:?}"),
-        },
-    }
+    let mut picks = Picks::default();
+    let outcome = route.chain.access(&mut picks, &mut ctx).await;
+    (outcome, picks)
 }
 
 fn mark(text: &str) -> Value {

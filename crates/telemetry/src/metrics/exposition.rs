@@ -80,6 +80,13 @@ impl Family {
         )
     }
 
+    /// `kong_nginx_timers{state}`: what runs in the background, and what waits to.
+    pub fn timers(running: u64, pending: u64) -> Self {
+        Self::new("kong_nginx_timers", "Number of nginx timers", Kind::Gauge)
+            .sample([("state", "pending")], as_value(pending))
+            .sample([("state", "running")], as_value(running))
+    }
+
     /// `kong_db_entities_total`, under the name Kong's paid edition has it, and `kong_db_entity_count{type}`.
     pub fn db_entities<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> [Self; 2] {
         let mut by_type = Self::new(

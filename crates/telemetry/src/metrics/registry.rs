@@ -9,7 +9,7 @@ use super::exposition::{Exposition, Family, as_value};
 use super::histogram::{BUILD_TIME, Histogram, Sums};
 use super::node::NodeMetrics;
 use super::process;
-use super::route::{Collect, RouteIdentity, RouteMetrics};
+use super::route::{RouteIdentity, RouteMetrics};
 use super::service::ServiceMetrics;
 use crate::sink::SinkStats;
 use crate::striped::default_stripes;
@@ -59,17 +59,12 @@ impl Registry {
         &self.node
     }
 
-    /// The handle of a route, the same as long as it is in use somewhere, and what it collects from now on.
-    pub fn route(&self, identity: RouteIdentity, collect: Collect) -> Arc<RouteMetrics> {
+    /// The handle of a route, the same as long as it is in use somewhere.
+    pub fn route(&self, identity: RouteIdentity) -> Arc<RouteMetrics> {
         let mut routes = lock(&self.routes);
-        let route = routes.entry(identity).or_insert_with(|| {
-            Arc::new(RouteMetrics::new(
-                collect,
-                self.stripes,
-                Arc::clone(&self.errors),
-            ))
-        });
-        route.set_collect(collect);
+        let route = routes
+            .entry(identity)
+            .or_insert_with(|| Arc::new(RouteMetrics::new(self.stripes, Arc::clone(&self.errors))));
         Arc::clone(route)
     }
 
@@ -199,11 +194,22 @@ impl Registry {
                 "Resident memory size in bytes",
                 as_value(bytes),
             );
+            // All there is of workers is this process, as `GET /status` tells as well.
+            let labels = [
+                ("node_id", self.node_id.as_str()),
+                ("pid", &std::process::id().to_string()),
+                ("kong_subsystem", "http"),
+            ];
+            out.gauge(
+                "kong_memory_workers_lua_vms_bytes",
+                "Allocated bytes in worker Lua VM",
+            )
+            .sample("", &labels, None, as_value(bytes));
         }
         let errors = as_value(self.errors.load(Ordering::Relaxed));
         out.counter(
             "kong_nginx_metric_errors_total",
-            "Number of observations that fit no series",
+            "Number of nginx-lua-prometheus errors",
         )
         .sample("", &[], None, errors);
         let mut build = Sums::default();
@@ -228,7 +234,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::metrics::{RequestOutcome, RetryOutcome, Source};
+    use crate::metrics::{Collect, RequestOutcome, RetryOutcome, Source};
 
     fn identity(route: &str) -> RouteIdentity {
         RouteIdentity {
@@ -282,11 +288,9 @@ mod tests {
     #[test]
     fn headings_come_once_before_their_samples_and_in_order() {
         let registry = Registry::new("n", "v");
-        let routes: Vec<_> = ["b", "a"]
-            .map(|name| registry.route(identity(name), Collect::ALL))
-            .into();
+        let routes: Vec<_> = ["b", "a"].map(|name| registry.route(identity(name))).into();
         for route in &routes {
-            route.record(&outcome(200));
+            route.record(Collect::ALL, &outcome(200));
         }
         let text = registry.render(&[Family::retry_budget_balances([("s", 2.5)])]);
         let names: Vec<&str> = text
@@ -313,8 +317,8 @@ mod tests {
     #[test]
     fn names_with_quotes_cannot_break_the_format() {
         let registry = Registry::new("n", "v");
-        let route = registry.route(identity("a\"} 1\nforged 2"), Collect::default());
-        route.record(&outcome(200));
+        let route = registry.route(identity("a\"} 1\nforged 2"));
+        route.record(Collect::default(), &outcome(200));
         let text = registry.render(&[]);
         assert!(text.contains("route=\"a\\\"} 1\\nforged 2\""), "{text}");
         assert!(
@@ -326,13 +330,12 @@ mod tests {
     #[test]
     fn a_route_configured_anew_goes_on_counting() {
         let registry = Registry::new("n", "v");
-        let old = registry.route(identity("r"), Collect::default());
-        old.record(&outcome(200));
-        let new = registry.route(identity("r"), Collect::ALL);
+        let old = registry.route(identity("r"));
+        old.record(Collect::default(), &outcome(200));
+        let new = registry.route(identity("r"));
         drop(old);
         registry.sweep();
-        new.record(&outcome(200));
-        assert_eq!(new.collect(), Collect::ALL);
+        new.record(Collect::default(), &outcome(200));
         assert!(
             registry.render(&[]).contains(
                 "code=\"200\",source=\"service\",workspace=\"default\",consumer=\"\"} 2\n"
@@ -343,11 +346,11 @@ mod tests {
     #[test]
     fn sweeping_forgets_only_what_nobody_holds() {
         let registry = Registry::new("n", "v");
-        let kept = registry.route(identity("kept"), Collect::default());
-        let gone = registry.route(identity("gone"), Collect::default());
+        let kept = registry.route(identity("kept"));
+        let gone = registry.route(identity("gone"));
         let service = registry.service("old");
-        kept.record(&outcome(200));
-        gone.record(&outcome(200));
+        kept.record(Collect::default(), &outcome(200));
+        gone.record(Collect::default(), &outcome(200));
         service.retry(RetryOutcome::Sent);
         registry.sweep();
         assert!(registry.render(&[]).contains("\"gone\""));
@@ -402,8 +405,8 @@ mod tests {
     fn a_code_that_fits_no_series_is_counted_as_an_error() {
         let registry = Registry::new("n", "v");
         registry
-            .route(identity("r"), Collect::default())
-            .record(&outcome(42));
+            .route(identity("r"))
+            .record(Collect::default(), &outcome(42));
         let text = registry.render(&[]);
         assert!(
             has_line(&text, "kong_nginx_metric_errors_total 1"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::slice::from_ref;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -15,12 +15,9 @@ use super::exposition::{Exposition, as_value};
 use super::histogram::{Histogram, KONG_LATENCY, Sums, UPSTREAM_LATENCY};
 use crate::striped::Striped;
 
-/// Which series a route fills, after the settings of Kong's `prometheus` plugin (`status_code_metrics`,
-/// `latency_metrics`, `bandwidth_metrics`, `per_consumer`). The default is status codes only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is counted of a request beside its status code. The default is nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collect {
-    /// `kong_http_requests_total`.
-    pub status_codes: bool,
     /// `kong_request_latency_ms`, `kong_upstream_latency_ms` and `kong_kong_latency_ms`.
     pub latency: bool,
     /// `kong_bandwidth_bytes`.
@@ -29,42 +26,13 @@ pub struct Collect {
     pub per_consumer: bool,
 }
 
-impl Default for Collect {
-    fn default() -> Self {
-        Self {
-            status_codes: true,
-            latency: false,
-            bandwidth: false,
-            per_consumer: false,
-        }
-    }
-}
-
 impl Collect {
     /// Everything.
     pub const ALL: Self = Self {
-        status_codes: true,
         latency: true,
         bandwidth: true,
         per_consumer: true,
     };
-
-    fn to_bits(self) -> u8 {
-        u8::from(self.status_codes)
-            | u8::from(self.latency) << 1
-            | u8::from(self.bandwidth) << 2
-            | u8::from(self.per_consumer) << 3
-    }
-
-    fn from_bits(bits: u8) -> Self {
-        let set = |bit: u8| bits & (1 << bit) != 0;
-        Self {
-            status_codes: set(0),
-            latency: set(1),
-            bandwidth: set(2),
-            per_consumer: set(3),
-        }
-    }
 }
 
 /// The labels that name a route's series. A route that is configured anew under the same names goes on
@@ -90,7 +58,7 @@ pub struct RequestOutcome<'a> {
     pub request_us: u64,
     /// Waiting for the upstream; `None` when it was not asked.
     pub upstream_us: Option<u64>,
-    /// Spent in the gateway and its plugins.
+    /// Spent in the gateway and its plugins before the upstream was turned to, or before there was a response without it.
     pub kong_us: u64,
     /// Bytes received, head included.
     pub ingress_bytes: u64,
@@ -118,7 +86,6 @@ struct Latencies {
 #[derive(Debug)]
 #[repr(C)]
 pub struct RouteMetrics {
-    collect: AtomicU8,
     traffic: Striped<Traffic>,
     latencies: Striped<Latencies>,
     consumers: OnceLock<Box<Consumers>>,
@@ -128,9 +95,8 @@ pub struct RouteMetrics {
 }
 
 impl RouteMetrics {
-    pub(super) fn new(collect: Collect, stripes: usize, errors: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(stripes: usize, errors: Arc<AtomicU64>) -> Self {
         Self {
-            collect: AtomicU8::new(collect.to_bits()),
             traffic: Striped::new(stripes),
             latencies: Striped::new(stripes),
             consumers: OnceLock::new(),
@@ -139,22 +105,11 @@ impl RouteMetrics {
         }
     }
 
-    /// What is collected from now on.
-    pub fn set_collect(&self, collect: Collect) {
-        self.collect.store(collect.to_bits(), Ordering::Relaxed);
-    }
-
-    /// What is being collected: lets the caller skip measuring what nobody wants.
-    #[inline]
-    pub fn collect(&self) -> Collect {
-        Collect::from_bits(self.collect.load(Ordering::Relaxed))
-    }
-
     /// Has the handle fetched into the processor's cache. Among thousands of routes it is far away, and the request that will be
     /// counted has other things to do meanwhile.
     #[inline]
     pub fn prefetch(&self) {
-        prefetch_index(from_ref(&self.collect), 0);
+        prefetch_index(from_ref(&self.traffic), 0);
     }
 
     /// The same for the counters that it leads to: some time after [`prefetch`](Self::prefetch), which it would otherwise wait for.
@@ -163,19 +118,16 @@ impl RouteMetrics {
         self.traffic.prefetch();
     }
 
-    /// Counts one request.
-    pub fn record(&self, outcome: &RequestOutcome<'_>) {
-        let collect = self.collect();
-        if collect.status_codes || collect.bandwidth {
-            match outcome.consumer {
-                Some(consumer) if collect.per_consumer => {
-                    let consumers = self.consumers.get_or_init(Box::default);
-                    consumers.with(consumer, self.stripes, |traffic| {
-                        self.count(traffic, collect, outcome)
-                    });
-                }
-                _ => self.count(&self.traffic, collect, outcome),
+    /// Counts one request. What is not collected of it need not have been measured.
+    pub fn record(&self, collect: Collect, outcome: &RequestOutcome<'_>) {
+        match outcome.consumer {
+            Some(consumer) if collect.per_consumer => {
+                let consumers = self.consumers.get_or_init(Box::default);
+                consumers.with(consumer, self.stripes, |traffic| {
+                    self.count(traffic, collect, outcome)
+                });
             }
+            _ => self.count(&self.traffic, collect, outcome),
         }
         if collect.latency {
             let latencies = self.latencies.local();
@@ -191,7 +143,7 @@ impl RouteMetrics {
 
     fn count(&self, traffic: &Striped<Traffic>, collect: Collect, outcome: &RequestOutcome<'_>) {
         let traffic = traffic.local();
-        if collect.status_codes && !traffic.codes.count(outcome.source, outcome.code) {
+        if !traffic.codes.count(outcome.source, outcome.code) {
             self.errors.fetch_add(1, Ordering::Relaxed);
         }
         if collect.bandwidth {
@@ -369,8 +321,8 @@ mod tests {
         }
     }
 
-    fn route(collect: Collect) -> RouteMetrics {
-        RouteMetrics::new(collect, 4, Arc::default())
+    fn route() -> RouteMetrics {
+        RouteMetrics::new(4, Arc::default())
     }
 
     fn outcome(code: u16) -> RequestOutcome<'static> {
@@ -394,7 +346,7 @@ mod tests {
 
     #[test]
     fn nothing_counted_from_many_threads_is_lost() {
-        let route = route(Collect::ALL);
+        let route = route();
         std::thread::scope(|scope| {
             for worker in 0..8 {
                 let route = &route;
@@ -402,10 +354,11 @@ mod tests {
                     let consumer = ["alice", "bob"][worker % 2];
                     for turn in 0..1000 {
                         let consumer = (turn % 2 == 0).then_some(consumer);
-                        route.record(&RequestOutcome {
+                        let outcome = RequestOutcome {
                             consumer,
                             ..outcome(200)
-                        });
+                        };
+                        route.record(Collect::ALL, &outcome);
                     }
                 });
             }
@@ -433,11 +386,12 @@ mod tests {
 
     #[test]
     fn by_default_only_status_codes_are_collected() {
-        let route = route(Collect::default());
-        route.record(&RequestOutcome {
+        let route = route();
+        let outcome = RequestOutcome {
             consumer: Some("alice"),
             ..outcome(404)
-        });
+        };
+        route.record(Collect::default(), &outcome);
         let text = text(&route);
         assert!(
             text.contains("code=\"404\"") && text.contains("consumer=\"\""),
@@ -450,54 +404,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_collected_can_be_changed_while_running() {
-        let route = route(Collect {
-            status_codes: false,
-            ..Collect::default()
-        });
-        route.record(&outcome(200));
-        assert_eq!(text(&route), "");
-        route.set_collect(Collect {
+    fn each_request_says_what_is_collected_of_it() {
+        let route = route();
+        route.record(Collect::default(), &outcome(200));
+        let bandwidth = Collect {
             bandwidth: true,
-            status_codes: false,
             ..Collect::default()
-        });
-        route.record(&outcome(200));
+        };
+        route.record(bandwidth, &outcome(200));
+        let text = text(&route);
         let labels = |direction| {
             format!(
                 "{{service=\"s\",route=\"log\",direction=\"{direction}\",workspace=\"default\",consumer=\"\"}}"
             )
         };
-        let text = text(&route);
-        assert!(
-            text.contains(&format!("kong_bandwidth_bytes{} 1000\n", labels("egress"))),
-            "{text}"
-        );
-        assert!(
-            text.contains(&format!("kong_bandwidth_bytes{} 100\n", labels("ingress"))),
-            "{text}"
-        );
-        assert!(!text.contains("http_requests"), "{text}");
+        for line in [
+            format!("kong_bandwidth_bytes{} 1000\n", labels("egress")),
+            format!("kong_bandwidth_bytes{} 100\n", labels("ingress")),
+        ] {
+            assert!(text.contains(&line), "{line} in\n{text}");
+        }
+        assert!(text.contains("consumer=\"\"} 2\n"), "{text}");
+        assert!(!text.contains("latency"), "{text}");
     }
 
     #[test]
     fn a_request_the_upstream_never_saw_has_no_upstream_latency() {
-        let route = route(Collect::ALL);
-        route.record(&RequestOutcome {
+        let route = route();
+        let outcome = RequestOutcome {
             source: Source::Kong,
             upstream_us: None,
             ..outcome(401)
-        });
+        };
+        route.record(Collect::ALL, &outcome);
         let text = text(&route);
         assert!(text.contains("code=\"401\",source=\"kong\""), "{text}");
         assert!(!text.contains("kong_upstream_latency_ms"), "{text}");
         assert!(text.contains("kong_kong_latency_ms_count"), "{text}");
-    }
-
-    #[test]
-    fn settings_survive_their_packing() {
-        for bits in 0..16 {
-            assert_eq!(Collect::from_bits(bits).to_bits(), bits);
-        }
     }
 }
