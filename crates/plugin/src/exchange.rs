@@ -47,7 +47,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use serde_json::{Map, Value};
@@ -56,9 +55,7 @@ use silverback_schema::plugin_def::{Scopes as SchemaScopes, plugin_entity};
 use silverback_schema::{EntityDef, Field, Op, RecordDef, Violations, complete};
 use uuid::Uuid;
 
-use crate::context::{
-    AccessCtx, BodyCtx, BodySource, CaptureSource, Captures, LogCtx, RequestView, ResponseCtx,
-};
+use crate::context::{AccessCtx, BodyCtx, Captures, LogCtx, RequestView, ResponseCtx};
 use crate::flow::{Body, Flow, PluginError, Response};
 use crate::{
     ConfigError, Consumer, Credential, Facts, Handler, InstanceInfo, PROTOCOLS_HTTP, Phases,
@@ -66,6 +63,7 @@ use crate::{
 };
 
 pub use fakes::{FakeCounters, FakeDirectory, FakeServices, consumer};
+use fakes::{GivenCaptures, WholeBody};
 pub use outcome::{Head, Outcome};
 
 /// Checks a configuration against the plugin's schema and fills its defaults.
@@ -528,24 +526,4 @@ fn header(name: &str, value: &str) -> (HeaderName, HeaderValue) {
         key,
         HeaderValue::from_str(value).unwrap_or_else(|e| panic!("{value}: {e}")),
     )
-}
-
-struct GivenCaptures(Option<Captures>);
-
-impl CaptureSource for GivenCaptures {
-    fn captures(&self) -> Option<Captures> {
-        self.0.clone()
-    }
-}
-
-struct WholeBody(Bytes);
-
-#[async_trait]
-impl BodySource for WholeBody {
-    async fn read(&mut self, max: usize) -> Result<Bytes, PluginError> {
-        if self.0.len() > max {
-            return Err(PluginError::new("the request's body is too long"));
-        }
-        Ok(self.0.clone())
-    }
 }
