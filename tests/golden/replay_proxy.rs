@@ -384,6 +384,14 @@ async fn rate_limiting_as_kong() -> Outcome {
 }
 
 #[tokio::test]
+async fn response_ratelimiting_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    let block = bench.replay("proxy/H-response-ratelimiting").await?;
+    block.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn precedence_of_plugins_as_kong() -> Outcome {
     let bench = Bench::new(Setup::new()).await?;
     bench.replay("proxy/P-precedence").await?.demand(95.0, 0);

@@ -15,3 +15,5 @@ mod precedence;
 mod rate_limiting;
 #[path = "request-termination/mod.rs"]
 mod request_termination;
+#[path = "response-ratelimiting/mod.rs"]
+mod response_ratelimiting;

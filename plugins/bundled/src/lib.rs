@@ -13,6 +13,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_hmac_auth::HmacAuth>(),
         PluginDef::of::<silverback_acl::Acl>(),
         PluginDef::of::<silverback_rate_limiting::RateLimiting>(),
+        PluginDef::of::<silverback_response_ratelimiting::ResponseRateLimiting>(),
         PluginDef::of::<silverback_retry_plugin::Retry>(),
         PluginDef::of::<silverback_response_transformer::ResponseTransformer>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
