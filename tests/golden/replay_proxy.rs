@@ -407,6 +407,10 @@ async fn standard_webhooks_as_kong() -> Outcome {
 async fn transformers_as_kong() -> Outcome {
     let bench = Bench::new(Setup::new()).await?;
     bench.replay("proxy/J-transformers").await?.demand(95.0, 0);
+async fn response_ratelimiting_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    let block = bench.replay("proxy/H-response-ratelimiting").await?;
+    block.demand(95.0, 0);
     Ok(())
 }
 

@@ -28,3 +28,5 @@ mod request_termination;
 mod standard_webhooks;
 #[path = "request-transformer/mod.rs"]
 mod request_transformer;
+#[path = "response-ratelimiting/mod.rs"]
+mod response_ratelimiting;

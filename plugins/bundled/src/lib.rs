@@ -17,6 +17,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_request_size_limiting::RequestSizeLimiting>(),
         PluginDef::of::<silverback_acl::Acl>(),
         PluginDef::of::<silverback_rate_limiting::RateLimiting>(),
+        PluginDef::of::<silverback_response_ratelimiting::ResponseRateLimiting>(),
         PluginDef::of::<silverback_retry_plugin::Retry>(),
         PluginDef::of::<silverback_request_transformer::RequestTransformer>(),
         PluginDef::of::<silverback_response_transformer::ResponseTransformer>(),

@@ -19,8 +19,12 @@
 //! # When the database is away
 //! Leases stay good. Beyond them a fault-tolerant configuration goes on admitting up to the limit on each node by itself, and settles
 //! when the database is back; any other one answers 500.
+//!
+//! # What is added afterwards
+//! Then nothing is leased: a node adds what was used, in the background, and hears with each answer what the others used. Whoever only reads
+//! has that asked at most once a second. So a node goes by what was used everywhere a moment ago.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -30,12 +34,11 @@ use silverback_plugin::env::Increment;
 use silverback_plugin::{ClusterCounters, ConfigError, PluginEnv};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::identity::Identifier;
 use crate::kept::Kept;
 use crate::key::Key;
-use crate::local::{Reading, unix_now};
+use crate::meter::{Away, Limit, Subject};
 use crate::room::Room;
-use crate::{Away, Limit, RateLimiting};
+use crate::window::unix_now;
 
 /// Leases renewed in one round trip.
 const BATCH: usize = 500;
@@ -53,7 +56,8 @@ pub(crate) struct Cluster {
 
 struct Ask {
     lease: Arc<Lease>,
-    most: u64,
+    /// The limit, where a block is to be leased; else what is owed is added, and no more.
+    most: Option<u64>,
 }
 
 /// What this node may admit of one caller in one window.
@@ -73,6 +77,8 @@ struct Lease {
     asked: AtomicBool,
     /// The last renewal failed.
     away: AtomicBool,
+    /// When the last answer came, seconds since 1970; 0 before the first.
+    heard: AtomicI64,
 }
 
 impl Cluster {
@@ -100,64 +106,79 @@ impl Cluster {
         }))
     }
 
-    /// Counts a request against all limits, or against none when one of them is reached.
-    pub(crate) fn take(
-        &self,
-        plugin: &RateLimiting,
-        who: Identifier<'_>,
-        now: i64,
-    ) -> Result<Reading, Away> {
-        let mut reading = Reading {
-            used: [0; 6],
-            admitted: true,
-        };
+    /// Counts a request against all limits, or against none when one of them is reached: `false`. `used` gets what was used before.
+    pub(crate) fn take(&self, subject: &Subject<'_>, used: &mut [u64]) -> Result<bool, Away> {
         let leases = self.leases.pin();
-        for (i, limit) in plugin.limits.iter().enumerate() {
-            let lease = self.lease(&leases, plugin, who, limit, now);
-            let taken = lease.reserve(limit.most, plugin.fault_tolerant);
+        let limits = subject.limits;
+        for (i, limit) in limits.iter().enumerate() {
+            let lease = self.lease(&leases, subject, limit);
+            let taken = lease.reserve(limit.most, subject.fault_tolerant);
             lease.ask_in_time(limit.most, &self.asks);
             match taken {
-                Ok(used) => reading.used[i] = used,
+                Ok(before) => used[i] = before,
                 Err(refusal) => {
-                    for limit in &plugin.limits[..i] {
-                        self.lease(&leases, plugin, who, limit, now)
-                            .own
-                            .fetch_sub(1, Ordering::AcqRel);
+                    for limit in &limits[..i] {
+                        let lease = self.lease(&leases, subject, limit);
+                        lease.own.fetch_sub(1, Ordering::AcqRel);
                     }
                     match refusal {
-                        Refusal::Reached(used) => reading.used[i] = used,
-                        Refusal::Away => {
-                            return Err(Away("the database does not answer".to_owned()));
-                        }
+                        Refusal::Reached(before) => used[i] = before,
+                        Refusal::Away => return Err(away()),
                     }
-                    reading.admitted = false;
-                    for (j, limit) in plugin.limits.iter().enumerate().skip(i + 1) {
-                        reading.used[j] = self.lease(&leases, plugin, who, limit, now).used();
+                    for (limit, used) in limits.iter().zip(used).skip(i + 1) {
+                        *used = self.lease(&leases, subject, limit).used();
                     }
-                    break;
+                    return Ok(false);
                 }
             }
         }
-        Ok(reading)
+        Ok(true)
+    }
+
+    /// What is used of each limit, as far as this node has heard.
+    pub(crate) fn read(&self, subject: &Subject<'_>, used: &mut [u64]) -> Result<(), Away> {
+        let leases = self.leases.pin();
+        let mut deaf = false;
+        for (limit, used) in subject.limits.iter().zip(used) {
+            let lease = self.lease(&leases, subject, limit);
+            let away = lease.away.load(Ordering::Acquire);
+            if away || lease.heard.load(Ordering::Acquire) < subject.now {
+                lease.ask(None, &self.asks);
+            }
+            deaf |= away;
+            *used = lease.used();
+        }
+        if deaf && !subject.fault_tolerant {
+            return Err(away());
+        }
+        Ok(())
+    }
+
+    /// Adds to what is used of each limit.
+    pub(crate) fn add(&self, subject: &Subject<'_>, amounts: &[u64]) {
+        let leases = self.leases.pin();
+        for (limit, amount) in subject.charged(amounts) {
+            let lease = self.lease(&leases, subject, limit);
+            lease.own.fetch_add(amount, Ordering::AcqRel);
+            lease.ask(None, &self.asks);
+        }
     }
 
     fn lease<'g, G: papaya::Guard>(
         &self,
         leases: &'g papaya::HashMapRef<'_, (Key, i64), Arc<Lease>, RandomState, G>,
-        plugin: &RateLimiting,
-        who: Identifier<'_>,
+        subject: &Subject<'_>,
         limit: &Limit,
-        now: i64,
     ) -> &'g Arc<Lease> {
-        let window = limit.period.window(now);
-        let key = (plugin.key(who, limit.period), window.start);
+        let window = subject.window(limit);
+        let key = (subject.key(limit), window.start);
         if let Some(lease) = leases.get(&key) {
             return lease;
         }
         self.room.grown_to(leases.len() + 1);
         leases.get_or_insert_with(key, || {
             Arc::new(Lease {
-                name: plugin.place.name(who, window.start, limit.period),
+                name: subject.name(limit, &window),
                 window: window.start,
                 expires: window.end,
                 own: AtomicU64::new(0),
@@ -166,6 +187,7 @@ impl Cluster {
                 total: AtomicU64::new(0),
                 asked: AtomicBool::new(false),
                 away: AtomicBool::new(false),
+                heard: AtomicI64::new(0),
             })
         })
     }
@@ -228,10 +250,14 @@ impl Lease {
         );
         let left = granted.saturating_sub(own);
         let needed = left <= block(most, self.total.load(Ordering::Acquire)) / 2;
-        if needed
-            && self.total.load(Ordering::Acquire) < most
-            && !self.asked.swap(true, Ordering::AcqRel)
-        {
+        if needed && self.total.load(Ordering::Acquire) < most {
+            self.ask(Some(most), asks);
+        }
+    }
+
+    /// Asks for a block, or only for what is owed.
+    fn ask(self: &Arc<Self>, most: Option<u64>, asks: &UnboundedSender<Ask>) {
+        if !self.asked.swap(true, Ordering::AcqRel) {
             // The task ends with the last configuration; then nobody needs its answer.
             let _ = asks.send(Ask {
                 lease: self.clone(),
@@ -252,22 +278,32 @@ impl Lease {
     }
 
     /// What is owed, and the next block.
-    fn want(&self, most: u64) -> u64 {
+    fn want(&self, most: Option<u64>) -> u64 {
+        let owed = self.owed();
+        let block = |most| block(most, self.total.load(Ordering::Acquire) + owed);
+        owed + most.map_or(0, block)
+    }
+
+    /// What was used without having been granted.
+    fn owed(&self) -> u64 {
         let (own, granted) = (
             self.own.load(Ordering::Acquire),
             self.granted.load(Ordering::Acquire),
         );
-        let owed = own.saturating_sub(granted);
-        owed + block(most, self.total.load(Ordering::Acquire) + owed)
+        own.saturating_sub(granted)
     }
 
-    fn renewed(&self, amount: u64, total: u64, most: u64) {
-        let beyond = total.saturating_sub(most).min(amount);
+    fn renewed(&self, amount: u64, total: u64, most: Option<u64>) {
+        let beyond = most.map_or(0, |most| total.saturating_sub(most).min(amount));
         // `total` last: whoever sees that the limit is reached sees all that was granted.
         self.added.fetch_add(amount, Ordering::AcqRel);
         self.granted.fetch_add(amount - beyond, Ordering::AcqRel);
         self.total.fetch_max(total, Ordering::AcqRel);
     }
+}
+
+fn away() -> Away {
+    Away("the database does not answer".to_owned())
 }
 
 fn credit(most: u64) -> u64 {
@@ -310,187 +346,29 @@ async fn renew_forever(
             tracing::error!("rate limits of the cluster are not renewed: {e}");
         }
         let totals = answer.unwrap_or_default();
+        let now = unix_now();
+        let mut again = Vec::new();
         for (i, (ask, increment)) in batch.drain(..).zip(&increments).enumerate() {
+            let lease = &ask.lease;
             if let Some(total) = totals.get(i) {
-                ask.lease.renewed(increment.amount, *total, ask.most);
+                lease.renewed(increment.amount, *total, ask.most);
+                lease.heard.store(now, Ordering::Release);
             }
-            ask.lease.away.store(failed, Ordering::Release);
-            ask.lease.asked.store(false, Ordering::Release);
+            lease.away.store(failed, Ordering::Release);
+            // A swap, so that whoever has added since and saw that it was asked is seen here.
+            lease.asked.swap(false, Ordering::AcqRel);
+            // Nobody may come who would ask for what was added afterwards.
+            if ask.most.is_none() && lease.owed() > 0 && lease.expires > now {
+                again.push(ask);
+            }
+        }
+        if let Some(cluster) = cluster.upgrade() {
+            for ask in again {
+                ask.lease.ask(None, &cluster.asks);
+            }
         }
         if failed {
             tokio::time::sleep(PAUSE).await;
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use serde_json::json;
-    use silverback_plugin::InstanceInfo;
-    use silverback_plugin::exchange::{Compiled, Exchange, FakeCounters, FakeServices};
-
-    use super::*;
-
-    fn node(config: serde_json::Value, counters: &Arc<FakeCounters>) -> Compiled<RateLimiting> {
-        let services = FakeServices::with_counters(counters.clone());
-        let instance = InstanceInfo {
-            route: Some(uuid::Uuid::from_u128(2)),
-            ..InstanceInfo::default()
-        };
-        Compiled::with(config, &instance, &services)
-    }
-
-    /// Lets the background tasks answer: the runtime has one thread, and fake counters answer at once.
-    async fn settle() {
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn request() -> Exchange {
-        Exchange::get("/").at(std::time::UNIX_EPOCH + Duration::from_secs(4_000_000_000))
-    }
-
-    /// Sends requests to three nodes in turn, more than are allowed, and counts those that pass.
-    async fn in_turn(limit: u64) -> u64 {
-        let counters = Arc::new(FakeCounters::default());
-        let config = json!({ "minute": limit, "policy": "cluster" });
-        let nodes: Vec<_> = (0..3).map(|_| node(config.clone(), &counters)).collect();
-        let mut admitted = 0;
-        for _ in 0..limit + 50 {
-            for node in &nodes {
-                admitted += u64::from(!request().run_on(node).await.exited());
-                settle().await;
-            }
-        }
-        admitted
-    }
-
-    #[tokio::test]
-    async fn the_sum_over_nodes_is_the_limit() {
-        for limit in [20, 100, 1000] {
-            let admitted = in_turn(limit).await;
-            // Each node may end up with the last small block that it did not spend.
-            assert!(
-                (limit - 3..=limit).contains(&admitted),
-                "{admitted} of {limit}"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_limit_of_one_gets_one_more_for_each_node_that_has_not_heard_of_it() {
-        assert_eq!(in_turn(1).await, 3);
-    }
-
-    #[tokio::test]
-    async fn bursts_before_the_first_answer_get_the_credit_and_no_more() {
-        let counters = Arc::new(FakeCounters::default());
-        let nodes: Vec<_> = (0..4)
-            .map(|_| node(json!({ "minute": 100, "policy": "cluster" }), &counters))
-            .collect();
-        let mut admitted = 0;
-        for node in &nodes {
-            for _ in 0..200 {
-                admitted += u64::from(!request().run_on(node).await.exited());
-            }
-        }
-        assert_eq!((admitted, counters.calls()), (4 * 10, 0));
-        for _ in 0..300 {
-            settle().await;
-            for node in &nodes {
-                admitted += u64::from(!request().run_on(node).await.exited());
-            }
-        }
-        assert!((96..=100).contains(&admitted), "{admitted}");
-    }
-
-    #[tokio::test]
-    async fn a_small_limit_is_kept_by_each_node_without_an_answer() {
-        let counters = Arc::new(FakeCounters::default());
-        let node = node(json!({ "minute": 1, "policy": "cluster" }), &counters);
-        let done = request().run_on(&node).await;
-        assert_eq!(done.passed().header("ratelimit-remaining"), Some("0"));
-        request().run_on(&node).await.exit_status(429);
-    }
-
-    #[tokio::test]
-    async fn nodes_learn_what_others_used() {
-        let counters = Arc::new(FakeCounters::default());
-        let nodes: Vec<_> = (0..2)
-            .map(|_| node(json!({ "minute": 10, "policy": "cluster" }), &counters))
-            .collect();
-        for _ in 0..4 {
-            request().run_on(&nodes[0]).await.passed();
-            settle().await;
-        }
-        request().run_on(&nodes[1]).await.passed();
-        settle().await;
-        let done = request().run_on(&nodes[1]).await;
-        let remaining: u64 = done
-            .passed()
-            .header("ratelimit-remaining")
-            .unwrap()
-            .parse()
-            .unwrap();
-        // Four and what the first node holds, and two.
-        assert!((3..=4).contains(&remaining), "{remaining}");
-        assert!(counters.keys()[0].starts_with("ratelimit:00000000-0000-0000-0000-000000000002:"));
-    }
-
-    #[tokio::test]
-    async fn without_the_database_tolerant_nodes_limit_by_themselves() {
-        let counters = Arc::new(FakeCounters::default());
-        counters.set_away(true);
-        let node = node(json!({ "minute": 30, "policy": "cluster" }), &counters);
-        let mut admitted = 0;
-        for _ in 0..50 {
-            admitted += u64::from(!request().run_on(&node).await.exited());
-            settle().await;
-        }
-        assert_eq!(admitted, 30);
-    }
-
-    #[tokio::test]
-    async fn without_the_database_other_nodes_fail() {
-        let counters = Arc::new(FakeCounters::default());
-        counters.set_away(true);
-        let node = node(
-            json!({ "minute": 30, "policy": "cluster", "fault_tolerant": false }),
-            &counters,
-        );
-        request().run_on(&node).await.passed();
-        settle().await;
-        request().run_on(&node).await.exit_status(500);
-    }
-
-    #[tokio::test]
-    async fn several_limits_are_counted_together_or_not_at_all() {
-        let counters = Arc::new(FakeCounters::default());
-        let node = node(
-            json!({ "minute": 2, "hour": 10, "policy": "cluster" }),
-            &counters,
-        );
-        for _ in 0..2 {
-            request().run_on(&node).await.passed();
-            settle().await;
-        }
-        for _ in 0..3 {
-            let done = request().run_on(&node).await;
-            done.exit_status(429);
-            assert_eq!(done.header("x-ratelimit-remaining-hour"), Some("8"));
-        }
-    }
-
-    #[test]
-    fn a_node_without_database_refuses_the_policy() {
-        let config = json!({ "minute": 1, "policy": "cluster" });
-        let made = Compiled::<RateLimiting>::try_with(
-            config,
-            &InstanceInfo::default(),
-            &FakeServices::default(),
-        );
-        assert_eq!(made.map(|_| ()).unwrap_err().field, "policy");
     }
 }

@@ -5,41 +5,26 @@
 //! was counted is kept and told later.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ::redis::Script;
 use foldhash::fast::RandomState;
 use papaya::HashMap;
 use silverback_plugin::{ConfigError, PluginEnv};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::config;
-use crate::identity::Identifier;
 use crate::kept::Kept;
 use crate::key::Key;
-use crate::local::{Reading, unix_now};
-use crate::redis::{Link, until};
+use crate::meter::{Away, Limit, Subject};
+use crate::redis::{Link, add_to, until};
 use crate::room::Room;
-use crate::{Away, Limit, RateLimiting};
+use crate::settings::Redis;
+use crate::window::unix_now;
 
 /// Tallies of one Redis and rate at most. One takes four times the memory of a local counter.
 const MOST_TALLIES: usize = 250_000;
 /// Tallies exchanged in one round trip.
 const BATCH: usize = 1000;
-
-/// Adds to a counter and answers its total; a counter that is new is forgotten at the given time.
-const ADD: &str = "local total = redis.call('INCRBY', KEYS[1], ARGV[1])
-    if total == tonumber(ARGV[1]) then redis.call('EXPIREAT', KEYS[1], ARGV[2]) end
-    return total";
-
-static READ: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local answer = {}
-        for i = 1, #KEYS do answer[i] = tonumber(redis.call('GET', KEYS[i]) or '0') end
-        return answer",
-    )
-});
 
 /// All tallies that are exchanged through one Redis at one rate.
 pub(crate) struct Synced {
@@ -65,17 +50,14 @@ struct Tally {
 
 impl Synced {
     pub(crate) fn shared(
-        config: &config::Redis,
+        config: &Redis,
         rate: f64,
         env: &PluginEnv<'_>,
     ) -> Result<Arc<Kept<Self>>, ConfigError> {
         let link = Link::shared(config, env)?;
         let every = Duration::try_from_secs_f64(rate)
             .map_err(|e| ConfigError::new("sync_rate", e.to_string()))?;
-        let name = format!(
-            "{}:{rate}",
-            serde_json::to_string(config).unwrap_or_default()
-        );
+        let name = format!("{}:{rate}", config.identity());
         Ok(env.shared(&name, || {
             let (changed, inbox) = unbounded_channel();
             let synced = Arc::new(Synced {
@@ -93,85 +75,94 @@ impl Synced {
         }))
     }
 
-    /// Counts a request against all limits, or against none when one of them is reached; `None` when Redis has to be asked first.
-    pub(crate) fn take(
-        &self,
-        plugin: &RateLimiting,
-        who: Identifier<'_>,
-        now: i64,
-    ) -> Option<Reading> {
+    /// Counts a request against all limits, or against none when one of them is reached: `false`. `used` gets what was used before.
+    /// `None` when Redis has to be asked first: [`Synced::learn`].
+    pub(crate) fn take(&self, subject: &Subject<'_>, used: &mut [u64]) -> Option<bool> {
         let tallies = self.tallies.pin();
-        let find = |limit: &Limit| {
-            tallies.get(&(
-                plugin.key(who, limit.period),
-                limit.period.window(now).start,
-            ))
-        };
-        let mut reading = Reading {
-            used: [0; 6],
-            admitted: true,
-        };
-        if !plugin.limits.iter().all(|limit| find(limit).is_some()) {
+        let find = |limit: &Limit| tallies.get(&(subject.key(limit), subject.window(limit).start));
+        let limits = subject.limits;
+        if !limits.iter().all(|limit| find(limit).is_some()) {
             return None;
         }
-        for (i, limit) in plugin.limits.iter().enumerate() {
+        for (i, limit) in limits.iter().enumerate() {
             match find(limit)?.reserve(limit.most) {
-                Ok(used) => reading.used[i] = used,
-                Err(used) => {
-                    reading.admitted = false;
-                    reading.used[i] = used;
-                    for limit in &plugin.limits[..i] {
+                Ok(before) => used[i] = before,
+                Err(before) => {
+                    used[i] = before;
+                    for limit in &limits[..i] {
                         find(limit)?.own.fetch_sub(1, Ordering::AcqRel);
                     }
-                    for (j, limit) in plugin.limits.iter().enumerate().skip(i + 1) {
-                        reading.used[j] = find(limit)?.used();
+                    for (limit, used) in limits.iter().zip(used).skip(i + 1) {
+                        *used = find(limit)?.used();
                     }
-                    return Some(reading);
+                    return Some(false);
                 }
             }
         }
-        for limit in &plugin.limits {
+        for limit in limits {
             self.remember(find(limit)?);
         }
-        Some(reading)
+        Some(true)
     }
 
-    /// As [`Synced::take`], after Redis was asked.
-    pub(crate) async fn learn_and_take(
+    /// What is used of each limit; `None` when Redis has to be asked first: [`Synced::learn`]. The next exchange tells what the others have
+    /// counted meanwhile.
+    pub(crate) fn read(&self, subject: &Subject<'_>, used: &mut [u64]) -> Option<()> {
+        let tallies = self.tallies.pin();
+        for (limit, used) in subject.limits.iter().zip(used) {
+            let tally = tallies.get(&(subject.key(limit), subject.window(limit).start))?;
+            *used = tally.used();
+            self.remember(tally);
+        }
+        Some(())
+    }
+
+    /// Adds to what is used of each limit.
+    pub(crate) fn add(&self, subject: &Subject<'_>, amounts: &[u64]) {
+        let tallies = self.tallies.pin();
+        for (limit, amount) in subject.charged(amounts) {
+            // What others counted is heard with the next exchange, where it is not known.
+            let tally = self.tally(&tallies, subject, limit, 0);
+            tally.own.fetch_add(amount, Ordering::AcqRel);
+            self.remember(tally);
+        }
+    }
+
+    /// Asks Redis what was counted, where that is not known.
+    pub(crate) async fn learn(&self, subject: &Subject<'_>) -> Result<(), Away> {
+        let totals = self.link.totals(subject).await?;
+        let tallies = self.tallies.pin();
+        for (limit, total) in subject.limits.iter().zip(totals) {
+            self.tally(&tallies, subject, limit, total);
+        }
+        Ok(())
+    }
+
+    /// The tally of a limit; a new one where there is none, with what others counted.
+    fn tally<'g, G: papaya::Guard>(
         &self,
-        plugin: &RateLimiting,
-        who: Identifier<'_>,
-        now: i64,
-    ) -> Result<Reading, Away> {
-        let mut script = READ.prepare_invoke();
-        for limit in &plugin.limits {
-            script.key(
-                plugin
-                    .place
-                    .name(who, limit.period.window(now).start, limit.period),
-            );
+        tallies: &'g papaya::HashMapRef<'_, (Key, i64), Arc<Tally>, RandomState, G>,
+        subject: &Subject<'_>,
+        limit: &Limit,
+        others: u64,
+    ) -> &'g Arc<Tally> {
+        let window = subject.window(limit);
+        let key = (subject.key(limit), window.start);
+        if let Some(tally) = tallies.get(&key) {
+            return tally;
         }
-        let totals: Vec<u64> = self.link.call(&script).await?;
-        {
-            let tallies = self.tallies.pin();
-            for (limit, total) in plugin.limits.iter().zip(totals) {
-                let window = limit.period.window(now);
-                self.room.grown_to(tallies.len() + 1);
-                // Whoever asked at the same moment and came first has the same answer.
-                tallies.get_or_insert_with((plugin.key(who, limit.period), window.start), || {
-                    Arc::new(Tally {
-                        name: plugin.place.name(who, window.start, limit.period),
-                        expires: until(&window),
-                        own: AtomicU64::new(0),
-                        told: AtomicU64::new(0),
-                        others: AtomicU64::new(total),
-                        waiting: AtomicBool::new(false),
-                    })
-                });
-            }
-        }
-        self.take(plugin, who, now)
-            .ok_or_else(|| Away("a window ended meanwhile".to_owned()))
+        self.room.grown_to(tallies.len() + 1);
+        // Whoever asked at the same moment and came first has the same answer.
+        tallies.get_or_insert_with(key, || {
+            Arc::new(Tally {
+                name: subject.name(limit, &window),
+                expires: until(&window),
+                own: AtomicU64::new(0),
+                told: AtomicU64::new(0),
+                others: AtomicU64::new(others),
+                waiting: AtomicBool::new(false),
+            })
+        })
     }
 
     fn remember(&self, tally: &Arc<Tally>) {
@@ -200,16 +191,10 @@ impl Synced {
                 tally.waiting.store(false, Ordering::Release);
                 let own = tally.own.load(Ordering::Acquire);
                 let news = own.saturating_sub(tally.told.load(Ordering::Acquire));
-                pipeline
-                    .cmd("EVAL")
-                    .arg(ADD)
-                    .arg(1)
-                    .arg(&tally.name)
-                    .arg(news)
-                    .arg(tally.expires);
+                add_to(&mut pipeline, &tally.name, news, tally.expires);
                 owns.push(own);
             }
-            match self.link.pipeline(&pipeline).await {
+            match self.link.pipeline::<u64>(&pipeline).await {
                 Ok(totals) => {
                     for ((tally, own), total) in batch.iter().zip(owns).zip(totals) {
                         let told = tally.told.fetch_max(own, Ordering::AcqRel).max(own);

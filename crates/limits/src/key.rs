@@ -12,26 +12,44 @@ use uuid::Uuid;
 use crate::identity::Identifier;
 use crate::window::Period;
 
-/// A route and a service, nil where the configuration is on none. As in Kong configurations on the same ones count together, those of
-/// different consumers too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+/// What counts together: a route and a service, nil where the configuration is on none, and a name where there are several limits. As in
+/// Kong configurations on the same ones count together, those of different consumers too.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Series {
+    kind: &'static str,
     route: Uuid,
     service: Uuid,
+    name: Option<Box<str>>,
 }
 
-impl Place {
-    pub(crate) fn of(instance: &InstanceInfo) -> Self {
-        Place {
+impl Series {
+    /// The one of a configuration. `kind` tells plugins apart and is how Kong's names of counters begin.
+    pub fn new(kind: &'static str, instance: &InstanceInfo) -> Self {
+        Series {
+            kind,
             route: instance.route.unwrap_or_default(),
             service: instance.service.unwrap_or_default(),
+            name: None,
         }
     }
 
-    /// Kong's name of a counter (`get_local_key` in `kong/plugins/rate-limiting/policies/init.lua`), so that nodes of both can share a Redis.
+    /// One of several of the same configuration.
+    pub fn named(self, name: &str) -> Self {
+        Series {
+            name: Some(name.into()),
+            ..self
+        }
+    }
+
+    /// Kong's name of a counter (`get_local_key` in the `policies/init.lua` of its plugins), so that nodes of both can share a Redis.
     pub(crate) fn name(&self, who: Identifier<'_>, start: i64, period: Period) -> String {
+        let (name, colon) = match &self.name {
+            Some(name) => (&**name, ":"),
+            None => ("", ""),
+        };
         format!(
-            "ratelimit:{}:{}:{who}:{}:{}",
+            "{}:{}:{}:{who}:{}:{name}{colon}{}",
+            self.kind,
             self.route,
             self.service,
             start * 1000,
@@ -44,7 +62,7 @@ impl Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     who: u128,
-    place: u32,
+    series: u32,
     kind: u8,
     pub(crate) period: Period,
 }
@@ -52,20 +70,20 @@ pub(crate) struct Key {
 /// Makes keys. One per node.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    places: Mutex<HashMap<Place, u32>>,
+    series: Mutex<HashMap<Series, u32>>,
     seeds: (RandomState, RandomState),
 }
 
 impl Keys {
-    /// A number for a place; the same as long as the node runs. Takes a lock: for `compile`.
-    pub(crate) fn place(&self, place: Place) -> u32 {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        // Four billion places do not fit into memory.
-        let next = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        *places.entry(place).or_insert(next)
+    /// A number for a series; the same as long as the node runs. Takes a lock: for `compile`.
+    pub(crate) fn number(&self, series: &Series) -> u32 {
+        let mut known = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        // Four billion series do not fit into memory.
+        let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+        *known.entry(series.clone()).or_insert(next)
     }
 
-    pub(crate) fn key(&self, place: u32, who: Identifier<'_>, period: Period) -> Key {
+    pub(crate) fn key(&self, series: u32, who: Identifier<'_>, period: Period) -> Key {
         let (kind, who) = match who {
             Identifier::Id(id) => (0, id.as_u128()),
             Identifier::Ip(IpAddr::V4(ip)) => (1, u128::from(ip.to_bits())),
@@ -77,7 +95,7 @@ impl Keys {
         };
         Key {
             who,
-            place,
+            series,
             kind,
             period,
         }

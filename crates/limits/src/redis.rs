@@ -1,7 +1,8 @@
 //! Counting in Redis with each request. Keys are Kong's, so that its nodes and ours can share a server.
 //!
 //! One script looks at all limits of a request and counts against all or none, which Redis does without interruption: exact, however many
-//! nodes there are. (Kong counts each limit by itself, and refused requests too.)
+//! nodes there are. (Kong counts each limit by itself, and refused requests too.) What is added afterwards is sent by a background task, in
+//! the order in which it came.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -10,21 +11,26 @@ use std::time::Duration;
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::io::AsyncDNSResolver;
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
-    RedisFuture, Script, ScriptInvocation,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult, Script, ScriptInvocation,
 };
 use silverback_plugin::{ConfigError, PluginEnv};
 use tokio::sync::{mpsc, watch};
 
-use crate::config;
-use crate::identity::Identifier;
 use crate::kept::Kept;
-use crate::local::Reading;
-use crate::window::Window;
-use crate::{Away, RateLimiting};
+use crate::meter::{Away, Subject};
+use crate::settings::Redis;
+use crate::window::{Window, unix_now};
 
 /// After a connection failed, this long until the next is tried.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Additions sent in one round trip.
+const BATCH: usize = 1000;
+
+/// Adds to a counter and answers its total; a counter that is new is forgotten at the given time.
+const ADD: &str = "local total = redis.call('INCRBY', KEYS[1], ARGV[1])
+    if total == tonumber(ARGV[1]) then redis.call('EXPIREAT', KEYS[1], ARGV[2]) end
+    return total";
 
 /// Limits and last seconds of the windows in turn; answers 1 or 0 for admitted, then what each counter was before.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
@@ -44,37 +50,110 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Counters in Redis.
-pub(crate) struct Redis(Arc<Kept<Link>>);
+/// Answers what counters are.
+static READ: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local answer = {}
+        for i = 1, #KEYS do answer[i] = tonumber(redis.call('GET', KEYS[i]) or '0') end
+        return answer",
+    )
+});
 
-impl Redis {
-    pub(crate) fn shared(config: &config::Redis, env: &PluginEnv<'_>) -> Result<Self, ConfigError> {
-        Link::shared(config, env).map(Redis)
+/// Counters in Redis.
+pub(crate) struct Counters {
+    link: Arc<Kept<Link>>,
+    later: Arc<Later>,
+}
+
+/// What is to be added in the background.
+struct Later(mpsc::UnboundedSender<Addition>);
+
+struct Addition {
+    name: String,
+    amount: u64,
+    expires: i64,
+}
+
+impl Counters {
+    pub(crate) fn shared(settings: &Redis, env: &PluginEnv<'_>) -> Result<Self, ConfigError> {
+        let link = Link::shared(settings, env)?;
+        let later = env.shared(&settings.identity(), || {
+            let (later, inbox) = mpsc::unbounded_channel();
+            env.services
+                .spawn(Box::pin(add_forever(link.clone(), inbox)));
+            Later(later)
+        });
+        Ok(Counters { link, later })
     }
 
-    /// Counts a request against all limits, or against none when one of them is reached.
-    pub(crate) async fn take(
-        &self,
-        plugin: &RateLimiting,
-        who: Identifier<'_>,
-        now: i64,
-    ) -> Result<Reading, Away> {
+    /// Counts a request against all limits, or against none when one of them is reached: `false`. `used` gets what was used before.
+    pub(crate) async fn take(&self, subject: &Subject<'_>, used: &mut [u64]) -> Result<bool, Away> {
         let mut script = TAKE.prepare_invoke();
-        for limit in &plugin.limits {
-            let window = limit.period.window(now);
-            script.key(plugin.place.name(who, window.start, limit.period));
+        for limit in subject.limits {
+            let window = subject.window(limit);
+            script.key(subject.name(limit, &window));
             script.arg(limit.most).arg(until(&window));
         }
-        let answer: Vec<u64> = self.0.call(&script).await?;
-        let mut reading = Reading {
-            used: [0; 6],
-            admitted: answer.first() == Some(&1),
-        };
-        for (used, counted) in reading.used.iter_mut().zip(answer.iter().skip(1)) {
+        let answer: Vec<u64> = self.link.call(&script).await?;
+        for (used, counted) in used.iter_mut().zip(answer.iter().skip(1)) {
             *used = *counted;
         }
-        Ok(reading)
+        Ok(answer.first() == Some(&1))
     }
+
+    /// What is used of each limit.
+    pub(crate) async fn read(&self, subject: &Subject<'_>, used: &mut [u64]) -> Result<(), Away> {
+        for (used, counted) in used.iter_mut().zip(self.link.totals(subject).await?) {
+            *used = counted;
+        }
+        Ok(())
+    }
+
+    /// Adds to what is used of each limit, soon.
+    pub(crate) fn add(&self, subject: &Subject<'_>, amounts: &[u64]) {
+        for (limit, amount) in subject.charged(amounts) {
+            let window = subject.window(limit);
+            // The task lives as long as the sender.
+            let _ = self.later.0.send(Addition {
+                name: subject.name(limit, &window),
+                amount,
+                expires: until(&window),
+            });
+        }
+    }
+}
+
+/// Adds what comes, and keeps what cannot be added until its window is over. What waits is little: only who has just read from Redis adds.
+async fn add_forever(link: Arc<Kept<Link>>, mut inbox: mpsc::UnboundedReceiver<Addition>) {
+    let mut batch = Vec::new();
+    while !batch.is_empty() || inbox.recv_many(&mut batch, BATCH).await > 0 {
+        let mut pipeline = ::redis::pipe();
+        for a in &batch {
+            add_to(&mut pipeline, &a.name, a.amount, a.expires);
+        }
+        // Each by itself: when Redis refuses one, the others are counted and must not be sent again.
+        pipeline.ignore_errors();
+        match link.pipeline::<RedisResult<u64>>(&pipeline).await {
+            Ok(answers) => {
+                for refusal in answers.into_iter().filter_map(Result::err) {
+                    tracing::error!("a rate limit is not counted: redis: {refusal}");
+                }
+                batch.clear();
+            }
+            Err(away) => {
+                tracing::error!("rate limits are counted later: {away}");
+                let now = unix_now();
+                batch.retain(|a| a.expires > now);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Adds to a counter as part of a pipeline, which answers its total.
+pub(crate) fn add_to(pipeline: &mut Pipeline, name: &str, amount: u64, expires: i64) {
+    let command = pipeline.cmd("EVAL").arg(ADD).arg(1);
+    command.arg(name).arg(amount).arg(expires);
 }
 
 /// When a counter may be forgotten: a while after its window, for nodes whose clocks differ.
@@ -99,7 +178,7 @@ enum State {
 
 impl Link {
     pub(crate) fn shared(
-        config: &config::Redis,
+        config: &Redis,
         env: &PluginEnv<'_>,
     ) -> Result<Arc<Kept<Self>>, ConfigError> {
         let timeout = Duration::from_millis(config.timeout.unwrap_or(2000));
@@ -111,9 +190,7 @@ impl Link {
         if let (Some(true), Some(_), Some(host)) = (config.ssl, &config.server_name, &config.host) {
             settings = settings.set_dns_resolver(Elsewhere(host.clone()));
         }
-        // Not to be logged or shown: it holds the password.
-        let name = serde_json::to_string(config).unwrap_or_default();
-        Ok(env.shared(&name, || {
+        Ok(env.shared(&config.identity(), || {
             let (publish, state) = watch::channel(State::Connecting);
             let (broken, inbox) = mpsc::channel(1);
             env.services
@@ -126,11 +203,17 @@ impl Link {
         }))
     }
 
+    /// What is counted of each limit.
+    pub(crate) async fn totals(&self, subject: &Subject<'_>) -> Result<Vec<u64>, Away> {
+        let mut script = READ.prepare_invoke();
+        for limit in subject.limits {
+            script.key(subject.name(limit, &subject.window(limit)));
+        }
+        self.call(&script).await
+    }
+
     /// Runs a script.
-    pub(crate) async fn call<T: ::redis::FromRedisValue>(
-        &self,
-        script: &ScriptInvocation<'_>,
-    ) -> Result<T, Away> {
+    async fn call<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Away> {
         let mut connection = self.connection().await?;
         script
             .invoke_async(&mut connection)
@@ -139,7 +222,10 @@ impl Link {
     }
 
     /// Runs several commands in one round trip.
-    pub(crate) async fn pipeline(&self, pipeline: &::redis::Pipeline) -> Result<Vec<u64>, Away> {
+    pub(crate) async fn pipeline<T: FromRedisValue>(
+        &self,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<T>, Away> {
         let mut connection = self.connection().await?;
         pipeline
             .query_async(&mut connection)
@@ -200,7 +286,7 @@ async fn keep_connected(
     }
 }
 
-fn info(config: &config::Redis) -> Result<ConnectionInfo, ConfigError> {
+fn info(config: &Redis) -> Result<ConnectionInfo, ConfigError> {
     let host = config.host.clone().filter(|h| !h.is_empty());
     let host = host.ok_or_else(|| ConfigError::new("redis.host", "is needed"))?;
     let port = config.port.unwrap_or(6379);

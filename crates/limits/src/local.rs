@@ -7,14 +7,14 @@
 
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 use papaya::{Guard, HashMap, HashMapRef};
 
-use crate::Limit;
 use crate::key::{Key, Keys};
+use crate::meter::{Limit, Subject};
 use crate::room::Room;
+use crate::window::unix_now;
 
 const COUNT_BITS: u32 = 40;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
@@ -40,13 +40,6 @@ impl Default for Local {
     }
 }
 
-/// What was used before this request, per limit, and whether it was admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reading {
-    pub(crate) used: [u64; 6],
-    pub(crate) admitted: bool,
-}
-
 impl Local {
     fn with_room(room: Room) -> Self {
         Local {
@@ -56,43 +49,59 @@ impl Local {
         }
     }
 
-    /// Counts a request against all limits, or against none when one of them is reached. `key` gives the key and the number of the window
-    /// of a limit. Several limits are taken one after the other and given back when a later one is reached: a request at the same
-    /// moment may then be refused that could have been admitted; never the other way round.
-    pub(crate) fn take(&self, limits: &[Limit], key: impl Fn(&Limit) -> (Key, i64)) -> Reading {
+    /// Counts a request against all limits, or against none when one of them is reached: `false`. `used` gets what was used before.
+    /// Several limits are taken one after the other and given back when a later one is reached: a request at the same moment may
+    /// then be refused that could have been admitted; never the other way round.
+    pub(crate) fn take(&self, subject: &Subject<'_>, used: &mut [u64]) -> bool {
         let cells = self.cells.pin();
-        let mut reading = Reading {
-            used: [0; 6],
-            admitted: true,
-        };
+        let key = |limit: &Limit| (subject.key(limit), bits(subject.window(limit).number));
+        let limits = subject.limits;
         if limits.len() > 1 {
-            for (limit, used) in limits.iter().zip(&mut reading.used) {
+            let mut admitted = true;
+            for (limit, used) in limits.iter().zip(&mut *used) {
                 let (key, number) = key(limit);
-                *used = cells
-                    .get(&key)
-                    .map_or(0, |cell| count(cell.load(Ordering::Acquire), bits(number)));
-                reading.admitted &= *used < limit.most;
+                *used = counted(&cells, key, number);
+                admitted &= *used < limit.most;
             }
-            if !reading.admitted {
-                return reading;
+            if !admitted {
+                return false;
             }
         }
-        for (i, limit) in limits.iter().enumerate() {
+        for (i, (limit, used)) in limits.iter().zip(used).enumerate() {
             let (k, number) = key(limit);
-            match reserve(&cells, &self.room, k, bits(number), limit.most) {
-                Ok(used) => reading.used[i] = used,
-                Err(used) => {
-                    reading.used[i] = used;
-                    reading.admitted = false;
+            match reserve(&cells, &self.room, k, number, limit.most) {
+                Ok(before) => *used = before,
+                Err(before) => {
+                    *used = before;
                     for limit in &limits[..i] {
                         let (k, number) = key(limit);
-                        give_back(&cells, k, bits(number));
+                        give_back(&cells, k, number);
                     }
-                    break;
+                    return false;
                 }
             }
         }
-        reading
+        true
+    }
+
+    /// What is used of each limit.
+    pub(crate) fn read(&self, subject: &Subject<'_>, used: &mut [u64]) {
+        let cells = self.cells.pin();
+        for (limit, used) in subject.limits.iter().zip(used) {
+            let number = bits(subject.window(limit).number);
+            *used = counted(&cells, subject.key(limit), number);
+        }
+    }
+
+    /// Adds to what is used of each limit.
+    pub(crate) fn add(&self, subject: &Subject<'_>, amounts: &[u64]) {
+        let cells = self.cells.pin();
+        for (limit, amount) in subject.charged(amounts) {
+            let number = bits(subject.window(limit).number);
+            let more = |used: u64| Some(used.saturating_add(amount).min(MOST));
+            // Never refused.
+            let _ = change(&cells, &self.room, subject.key(limit), number, more);
+        }
     }
 
     /// Takes out the cells whose window is neither the present one nor next to it, and when there are too many, some that are
@@ -141,12 +150,6 @@ impl Local {
     }
 }
 
-pub(crate) fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
-}
-
 fn bits(number: i64) -> u64 {
     // The lowest bits of a window's number tell it from all that a cell can still hold.
     (number as u64) & WINDOW
@@ -168,6 +171,12 @@ fn holds(seen: u64, number: u64) -> bool {
 
 type Cells<'a, G> = HashMapRef<'a, Key, AtomicU64, RandomState, G>;
 
+fn counted<G: Guard>(cells: &Cells<'_, G>, key: Key, number: u64) -> u64 {
+    cells
+        .get(&key)
+        .map_or(0, |cell| count(cell.load(Ordering::Acquire), number))
+}
+
 /// Counts one more and answers what was used before; `Err` with what is used when that is all.
 fn reserve<G: Guard>(
     cells: &Cells<'_, G>,
@@ -175,6 +184,19 @@ fn reserve<G: Guard>(
     key: Key,
     number: u64,
     most: u64,
+) -> Result<u64, u64> {
+    change(cells, room, key, number, |used| {
+        (used < most).then_some(used + 1)
+    })
+}
+
+/// Changes a count and answers what it was before; `Err` with what it is when it may not be changed.
+fn change<G: Guard>(
+    cells: &Cells<'_, G>,
+    room: &Room,
+    key: Key,
+    number: u64,
+    to: impl Fn(u64) -> Option<u64>,
 ) -> Result<u64, u64> {
     loop {
         let cell = match cells.get(&key) {
@@ -187,15 +209,15 @@ fn reserve<G: Guard>(
         let mut seen = cell.load(Ordering::Acquire);
         while seen != DEAD {
             let used = count(seen, number);
-            if used >= most {
+            let Some(changed) = to(used) else {
                 return Err(used);
-            }
+            };
             let window = if holds(seen, number) {
                 seen >> COUNT_BITS
             } else {
                 number
             };
-            let next = (window << COUNT_BITS) | (used + 1);
+            let next = (window << COUNT_BITS) | changed;
             match cell.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(used),
                 Err(now) => seen = now,
@@ -240,22 +262,31 @@ mod tests {
 
     const NOW: i64 = 1_795_362_412;
 
+    /// What was used before, and whether the request was admitted.
+    #[derive(Debug, PartialEq)]
+    struct Reading {
+        used: [u64; 6],
+        admitted: bool,
+    }
+
     fn limit(period: Period, most: u64) -> Limit {
-        Limit {
-            period,
-            shown: most as f64,
-            most,
+        Limit::of(period, most)
+    }
+
+    fn about<'a>(local: &'a Local, who: u128, limits: &'a [Limit], now: i64) -> Subject<'a> {
+        Subject {
+            limits,
+            keys: &local.keys,
+            who: Identifier::Id(Uuid::from_u128(who)),
+            now,
+            fault_tolerant: true,
         }
     }
 
     fn take(local: &Local, who: u128, limits: &[Limit], now: i64) -> Reading {
-        let who = Identifier::Id(Uuid::from_u128(who));
-        local.take(limits, |l| {
-            (
-                local.keys.key(0, who, l.period),
-                l.period.window(now).number,
-            )
-        })
+        let mut used = [0; 6];
+        let admitted = local.take(&about(local, who, limits, now), &mut used);
+        Reading { used, admitted }
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Windows of time: aligned to the UTC calendar, as `kong/tools/timestamp.lua` does.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use time::{Date, Month, OffsetDateTime};
 
 /// The length of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Period {
+#[allow(missing_docs)]
+pub enum Period {
     Second,
     Minute,
     Hour,
@@ -14,7 +17,8 @@ pub(crate) enum Period {
 }
 
 impl Period {
-    pub(crate) const ALL: [Period; 6] = [
+    /// All, the shortest first.
+    pub const ALL: [Period; 6] = [
         Period::Second,
         Period::Minute,
         Period::Hour,
@@ -23,17 +27,18 @@ impl Period {
         Period::Year,
     ];
 
-    pub(crate) fn name(self) -> &'static str {
+    /// Its name in configurations.
+    pub fn name(self) -> &'static str {
         ["second", "minute", "hour", "day", "month", "year"][self as usize]
     }
 
     /// Kong's length in seconds, with months of 30 and years of 365 days (`kong/plugins/rate-limiting/expiration.lua`).
-    pub(crate) fn seconds(self) -> i64 {
+    pub fn seconds(self) -> i64 {
         [1, 60, 3_600, 86_400, 2_592_000, 31_536_000][self as usize]
     }
 
     /// The window that `now`, in seconds since 1970, lies in.
-    pub(crate) fn window(self, now: i64) -> Window {
+    pub fn window(self, now: i64) -> Window {
         match self {
             Period::Second | Period::Minute | Period::Hour | Period::Day => {
                 let number = now.div_euclid(self.seconds());
@@ -76,9 +81,36 @@ impl Period {
     }
 
     /// Seconds until the limit is as good as new: Kong's `RateLimit-Reset`.
-    pub(crate) fn reset(self, window: &Window, now: i64) -> i64 {
+    pub fn reset(self, window: &Window, now: i64) -> i64 {
         (self.seconds() - (now - window.start)).max(1)
     }
+}
+
+/// Seconds since 1970.
+pub fn unix_seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn unix_now() -> i64 {
+    unix_seconds(SystemTime::now())
+}
+
+/// What is wrong when a longer period has a lower limit than a shorter one.
+pub fn out_of_order(limit: impl Fn(Period) -> Option<f64>) -> Option<String> {
+    for (i, lower) in Period::ALL.into_iter().enumerate() {
+        for upper in Period::ALL.into_iter().skip(i + 1) {
+            if let (Some(low), Some(high)) = (limit(lower), limit(upper))
+                && high < low
+            {
+                let (upper, lower) = (upper.name(), lower.name());
+                return Some(format!(
+                    "limit for {upper}({high:.1}) cannot be lower than the limit for {lower}({low:.1})"
+                ));
+            }
+        }
+    }
+    None
 }
 
 fn first_of(year: i32, month: Month) -> i64 {
@@ -88,13 +120,13 @@ fn first_of(year: i32, month: Month) -> i64 {
 
 /// A window of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+pub struct Window {
     /// Counts windows of this length; the next one has the next number.
-    pub(crate) number: i64,
+    pub number: i64,
     /// Its first second, since 1970.
-    pub(crate) start: i64,
+    pub start: i64,
     /// The first second after it.
-    pub(crate) end: i64,
+    pub end: i64,
 }
 
 #[cfg(test)]
