@@ -10,8 +10,10 @@ mod hmac_auth;
 mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;
+mod oauth2;
 mod precedence;
 #[path = "rate-limiting/mod.rs"]
 mod rate_limiting;
 #[path = "request-termination/mod.rs"]
 mod request_termination;
+mod session;

@@ -79,6 +79,14 @@ impl AccessCtx<'_> {
             None => self.request.parts.headers.get(name),
         }
     }
+
+    /// The query as earlier plugins left it.
+    pub fn query(&self) -> &[u8] {
+        match &self.upstream.query {
+            Some(edited) => edited.as_bytes(),
+            None => self.request.query().unwrap_or_default(),
+        }
+    }
 }
 
 /// Status and headers of a response, to be edited.

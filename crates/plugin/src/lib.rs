@@ -6,13 +6,16 @@
 //!
 //! `crates/gateway/docs/writing-a-plugin.md` is the tutorial; [`exchange`] runs a plugin without sockets.
 
+pub mod arguments;
 pub mod auth;
 pub mod context;
+pub mod cookie;
 pub mod edits;
 pub mod env;
 pub mod erased;
 pub mod exchange;
 pub mod facts;
+pub mod fields;
 pub mod flow;
 pub mod header;
 pub mod prepared;
@@ -21,9 +24,13 @@ pub mod slots;
 pub use compact_str::CompactString;
 pub use context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, RequestView, ResponseCtx, ResponseHead};
 pub use edits::{HeaderEdit, UpstreamEdits};
-pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};
+pub use env::{
+    ClusterCounters, CounterError, InstanceInfo, PluginEnv, Row, Rows, RowsError, Services,
+};
 pub use erased::{DynHandler, PluginDef};
-pub use facts::{Attempt, Consumer, Credential, Directory, Facts, Lookup, RouteInfo, ServiceInfo};
+pub use facts::{
+    Attempt, Consumer, Credential, Directory, Facts, Issued, Lookup, RouteInfo, ServiceInfo,
+};
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
 pub use prepared::Prepared;
@@ -116,13 +123,21 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     const PHASES: Phases;
     /// Where it may be configured.
     const SCOPES: Scopes = Scopes::ALL;
-    /// The protocols of routes it may run on.
+    /// The protocols of routes it may run on; what is taken when a configuration names none. With an empty list it is what all plugins have.
     const PROTOCOLS: &'static [&'static str] = PROTOCOLS_HTTP;
+    /// Whether configurations may name other protocols although `PROTOCOLS` has HTTP's only. They are accepted, so that configurations can be
+    /// taken over from Kong, and mean nothing: only HTTP is served.
+    const STREAM_TOO: bool = false;
     /// Its configuration, written with [`schema::record!`].
     type Config: Record + DeserializeOwned;
 
     /// Checks over several fields; paths begin with `config.`.
     fn checks() -> Vec<EntityCheck> {
+        Vec::new()
+    }
+
+    /// Checks that Kong has within the record `config`; paths begin there.
+    fn config_checks() -> Vec<EntityCheck> {
         Vec::new()
     }
 
@@ -132,7 +147,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     }
 
     /// Entities of its own, such as credentials. They are stored, served by the Admin API and, when they have
-    /// [`EntityDef::lookup`], indexed for [`Directory::credential`].
+    /// [`EntityDef::lookup`], indexed for [`Directory::credential`], or for [`Directory::issued`] when they do not belong to a consumer.
+    /// Each comes after those it refers to.
     fn entities() -> Vec<EntityDef> {
         Vec::new()
     }

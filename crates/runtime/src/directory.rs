@@ -1,4 +1,4 @@
-//! Consumers and credentials of a snapshot, in compact hash indexes.
+//! Consumers, credentials and what was given out of a snapshot, in compact hash indexes.
 //!
 //! Each index is cut into shards that are shared between snapshots: adding one credential copies one shard, not the index.
 //!
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashTable;
-use silverback_plugin::facts::{Consumer, Credential, Directory};
+use silverback_plugin::facts::{Consumer, Credential, Directory, Issued};
 use uuid::Uuid;
 
 const SHARDS: usize = 1024;
@@ -113,6 +113,14 @@ impl Entry for Arc<Credential> {
     }
 }
 
+impl Entry for Arc<Issued> {
+    type Key = [u8];
+
+    fn key(&self) -> &[u8] {
+        &self.lookup
+    }
+}
+
 /// What an entity says of a consumer.
 #[derive(Clone)]
 struct Values {
@@ -135,6 +143,7 @@ pub struct DirectoryIndex {
     by_name: Sharded<ByName>,
     credentials: Vec<(&'static str, Sharded<Arc<Credential>>)>,
     values: Vec<(&'static str, Sharded<Values>)>,
+    issued: Vec<(&'static str, Sharded<Arc<Issued>>)>,
 }
 
 impl DirectoryIndex {
@@ -174,6 +183,22 @@ impl DirectoryIndex {
     pub(crate) fn remove_credential(&mut self, entity: &'static str, key: &str, id: Uuid) {
         let index = of_mut(&mut self.credentials, entity);
         if index.get(key.as_bytes()).is_some_and(|c| c.id == id) {
+            index.remove(key.as_bytes());
+        }
+    }
+
+    /// A credential by its lookup field, even when it has expired.
+    pub(crate) fn known(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
+        of(&self.credentials, entity)?.get(key.as_bytes())
+    }
+
+    pub(crate) fn put_issued(&mut self, entity: &'static str, row: Arc<Issued>) {
+        of_mut(&mut self.issued, entity).insert(row);
+    }
+
+    pub(crate) fn remove_issued(&mut self, entity: &'static str, key: &str, id: Uuid) {
+        let index = of_mut(&mut self.issued, entity);
+        if index.get(key.as_bytes()).is_some_and(|row| row.id == id) {
             index.remove(key.as_bytes());
         }
     }
@@ -219,11 +244,13 @@ fn of_mut<'a, E>(
 
 impl Directory for DirectoryIndex {
     fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
-        let found = of(&self.credentials, entity)?.get(key.as_bytes())?;
-        match found.expires_at {
-            Some(t) if t <= now() => None,
-            _ => Some(found),
-        }
+        self.known(entity, key)
+            .filter(|found| !is_over(found.expires_at))
+    }
+
+    fn issued(&self, entity: &'static str, key: &str) -> Option<&Arc<Issued>> {
+        let found = of(&self.issued, entity)?.get(key.as_bytes())?;
+        (!is_over(found.expires_at)).then_some(found)
     }
 
     fn values_of(&self, entity: &'static str, consumer: Uuid) -> &[Box<str>] {
@@ -236,6 +263,10 @@ impl Directory for DirectoryIndex {
         id.and_then(|id| self.by_id(id))
             .or_else(|| self.by_name(id_or_username))
     }
+}
+
+fn is_over(end: Option<i64>) -> bool {
+    end.is_some_and(|end| end <= now())
 }
 
 fn now() -> i64 {

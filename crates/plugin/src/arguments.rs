@@ -4,10 +4,29 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-use crate::Found;
+/// The values of one name in one place.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// None.
+    Nothing,
+    /// One.
+    One(Cow<'a, [u8]>),
+    /// Something that is no text: an argument without a value, a number.
+    NoText,
+    /// Several.
+    Many,
+}
+
+/// Names and values, decoded, in their order; no value where there is no `=`.
+pub fn all(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Option<Cow<'_, [u8]>>)> {
+    query.split(|b| *b == b'&').map(|piece| {
+        let (name, value) = split(piece);
+        (decode(name), value.map(decode))
+    })
+}
 
 /// The arguments of that name.
-pub(crate) fn find<'a>(query: &'a [u8], name: &[u8]) -> Found<'a> {
+pub fn find<'a>(query: &'a [u8], name: &[u8]) -> Found<'a> {
     let mut found = Found::Nothing;
     for piece in query.split(|b| *b == b'&') {
         let (key, value) = split(piece);
@@ -24,7 +43,7 @@ pub(crate) fn find<'a>(query: &'a [u8], name: &[u8]) -> Found<'a> {
 }
 
 /// The query without the arguments of that name; `None` when there are none. Order and spelling of the others stay.
-pub(crate) fn without(query: &[u8], name: &[u8]) -> Option<String> {
+pub fn without(query: &[u8], name: &[u8]) -> Option<String> {
     let pieces = || query.split(|b| *b == b'&');
     if !pieces().any(|p| is(split(p).0, name)) {
         return None;
@@ -67,4 +86,31 @@ fn decode(text: &[u8]) -> Cow<'_, [u8]> {
         .map(|b| if *b == b'+' { b' ' } else { *b })
         .collect();
     Cow::Owned(percent_decode(&spaces).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_decoded() {
+        let all: Vec<_> = all(b"a%62=1+2&flag&e=").collect();
+        let want: [(&[u8], Option<&[u8]>); 3] =
+            [(b"ab", Some(b"1 2")), (b"flag", None), (b"e", Some(b""))];
+        for (got, want) in all.iter().zip(want) {
+            assert_eq!((&*got.0, got.1.as_deref()), want);
+        }
+        assert_eq!(all.len(), 3);
+    }
+
+    #[test]
+    fn an_argument_is_found_by_its_name_however_it_is_written() {
+        assert_eq!(find(b"a=1&%62=2", b"b"), Found::One(b"2".into()));
+        assert_eq!(find(b"a=1&a=2", b"a"), Found::Many);
+        assert_eq!(find(b"a", b"a"), Found::NoText);
+        assert_eq!(find(b"", b"a"), Found::Nothing);
+        assert_eq!(without(b"a=1&%62=2&c=3", b"b").unwrap(), "a=1&c=3");
+        assert_eq!(without(b"a=1", b"b"), None);
+    }
 }
