@@ -15,6 +15,7 @@ mod ip_restriction;
 mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;
+mod oauth2;
 mod precedence;
 mod prometheus;
 #[path = "rate-limiting/mod.rs"]
@@ -30,3 +31,4 @@ mod standard_webhooks;
 mod request_transformer;
 #[path = "response-ratelimiting/mod.rs"]
 mod response_ratelimiting;
+mod session;

@@ -187,7 +187,7 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
         ),
     ];
     all.extend(special(model));
-    for e in model.iter() {
+    for e in model.iter().filter(|e| e.def.in_api) {
         let (entity, collection) = (e.def.name, e.def.collection);
         all.push(at(
             format!("/{collection}"),

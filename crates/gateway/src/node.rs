@@ -30,6 +30,7 @@ use crate::config::{Config, Database, Role, RouterFlavor};
 use crate::counters::Counters;
 use crate::data_plane::DataPlane;
 use crate::log_level::LevelControl;
+use crate::rows::PluginRows;
 use crate::status::{NodeStatus, Parts};
 use crate::{VERSION, declarative, identity, pg};
 
@@ -67,7 +68,7 @@ impl Node {
             .build()
             .context("the background threads cannot be started")?;
         let node_id = identity::node_id(&config.prefix)?;
-        let entities = entities(config, &plugins);
+        let entities = entities(&plugins);
         let (store, reachable) = match config.database {
             Database::Postgres => {
                 let pg = pg::settings(config)?;
@@ -96,13 +97,7 @@ impl Node {
         let engine = {
             let registries = Registries {
                 plugins: plugins.clone(),
-                services: Arc::new(NodeServices::new(
-                    Some(node_id),
-                    background.handle().clone(),
-                    store
-                        .has_database()
-                        .then(|| Arc::new(Counters(store.counters())) as _),
-                )),
+                services: Arc::new(services(node_id, &background, &store, &plugins)),
                 pools: Pools::new(Resolver::new(dns(config), background.handle().clone())?),
                 budgets: budgets.clone(),
                 metrics: metrics.clone(),
@@ -302,22 +297,30 @@ impl Node {
     }
 }
 
-/// All entities: the core ones, those of the plugins and, with all that is bundled, those whose plugins are still to come.
-pub(crate) fn entities(config: &Config, plugins: &[PluginDef]) -> Vec<EntityDef> {
-    let waiting = if config.plugins.bundled {
-        silverback_bundled::entities_without_plugin()
-    } else {
-        Vec::new()
-    };
-    let of_plugins = plugins.iter().flat_map(|p| p.entities.clone());
-    CORE.iter()
-        .cloned()
-        .chain(
-            of_plugins
-                .chain(waiting)
-                .map(|d| d.catalogue(silverback_entities::core)),
-        )
-        .collect()
+/// All entities: the core ones and those of the plugins.
+pub(crate) fn entities(plugins: &[PluginDef]) -> Vec<EntityDef> {
+    CORE.iter().cloned().chain(of_plugins(plugins)).collect()
+}
+
+fn of_plugins(plugins: &[PluginDef]) -> impl Iterator<Item = EntityDef> {
+    let all = plugins.iter().flat_map(|p| p.entities.clone());
+    all.map(|d| d.catalogue(silverback_entities::core))
+}
+
+/// What plugins may ask of this node.
+fn services(
+    node_id: uuid::Uuid,
+    background: &Runtime,
+    store: &Store,
+    plugins: &[PluginDef],
+) -> NodeServices {
+    let handle = background.handle();
+    if !store.has_database() {
+        return NodeServices::new(Some(node_id), handle.clone(), None);
+    }
+    let counters = Arc::new(Counters(store.counters()));
+    let rows = PluginRows::new(store, of_plugins(plugins), handle.clone());
+    NodeServices::new(Some(node_id), handle.clone(), Some(counters)).with_rows(Some(Arc::new(rows)))
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

@@ -128,7 +128,7 @@ impl PluginDef {
             stream_too: P::STREAM_TOO,
             config: RecordDef {
                 fields: P::Config::fields(),
-                checks: Vec::new(),
+                checks: P::config_checks(),
                 shorthands: P::shorthands(),
             },
             checks: P::checks(),

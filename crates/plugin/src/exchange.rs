@@ -62,8 +62,8 @@ use crate::{
     PluginDef, PluginEnv, RouteInfo, ServiceInfo, Services, UpstreamEdits,
 };
 
-pub use fakes::{FakeCounters, FakeDirectory, FakeServices, consumer};
 use fakes::{GivenCaptures, WholeBody};
+pub use fakes::{FakeCounters, FakeDirectory, FakeRows, FakeServices, consumer};
 pub use outcome::{Head, Outcome};
 
 /// Checks a configuration against the plugin's schema and fills its defaults.
@@ -98,9 +98,10 @@ pub fn definition<P: Handler>() -> EntityDef {
         ],
     );
     let def = PluginDef::of::<P>();
+    let protocols = def.protocols();
     let config = RecordDef {
         fields: def.config.fields,
-        checks: Vec::new(),
+        checks: def.config.checks,
         shorthands: def.config.shorthands,
     };
     let scopes = SchemaScopes {
@@ -218,6 +219,8 @@ pub struct Exchange {
     route: RouteInfo,
     service: Option<ServiceInfo>,
     response: (StatusCode, HeaderMap, Bytes),
+    tls: bool,
+    peer_trusted: bool,
 }
 
 impl Exchange {
@@ -253,6 +256,8 @@ impl Exchange {
                 name: Some("s".to_owned()),
             }),
             response: (StatusCode::OK, HeaderMap::new(), Bytes::new()),
+            tls: false,
+            peer_trusted: false,
         }
     }
 
@@ -359,6 +364,18 @@ impl Exchange {
         self
     }
 
+    /// Over TLS.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// From a trusted proxy.
+    pub fn from_trusted_peer(mut self) -> Self {
+        self.peer_trusted = true;
+        self
+    }
+
     /// Runs a plugin with that configuration.
     ///
     /// # Panics
@@ -378,9 +395,10 @@ impl Exchange {
         let mut facts = Facts::new(
             *b"0123456789abcdef0123456789abcdef",
             SocketAddr::new(self.client_ip, 40000),
-            "http",
-            8000,
+            if self.tls { "https" } else { "http" },
+            if self.tls { 8443 } else { 8000 },
         );
+        facts.peer_trusted = self.peer_trusted;
         facts.started_at = self.at;
         facts.server = Some(IpAddr::from([127, 0, 0, 1]));
         (facts.connection, facts.connection_requests) = (7, 1);

@@ -9,11 +9,13 @@
 pub mod args;
 pub mod auth;
 pub mod context;
+pub mod cookie;
 pub mod edits;
 pub mod env;
 pub mod erased;
 pub mod exchange;
 pub mod facts;
+pub mod fields;
 pub mod flow;
 pub mod header;
 pub mod patterns;
@@ -29,9 +31,13 @@ pub use context::{
     ResponseCtx, ResponseHead,
 };
 pub use edits::{BodyLimit, HeaderEdit, UpstreamEdits};
-pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};
+pub use env::{
+    ClusterCounters, CounterError, InstanceInfo, PluginEnv, Row, Rows, RowsError, Services,
+};
 pub use erased::{DynHandler, PluginDef};
-pub use facts::{Attempt, Consumer, Credential, Directory, Facts, Lookup, RouteInfo, ServiceInfo};
+pub use facts::{
+    Attempt, Consumer, Credential, Directory, Facts, Issued, Lookup, RouteInfo, ServiceInfo,
+};
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
 pub use patterns::Patterns;
@@ -140,13 +146,19 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Checks that Kong has within the record `config`; paths begin there.
+    fn config_checks() -> Vec<EntityCheck> {
+        Vec::new()
+    }
+
     /// Other spellings of configuration fields.
     fn shorthands() -> Vec<Shorthand> {
         Vec::new()
     }
 
     /// Entities of its own, such as credentials. They are stored, served by the Admin API and, when they have
-    /// [`EntityDef::lookup`], indexed for [`Directory::credential`].
+    /// [`EntityDef::lookup`], indexed for [`Directory::credential`], or for [`Directory::issued`] when they do not belong to a consumer.
+    /// Each comes after those it refers to.
     fn entities() -> Vec<EntityDef> {
         Vec::new()
     }

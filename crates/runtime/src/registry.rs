@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use silverback_balancer::{Pool, Resolver};
 use silverback_plugin::env::Task;
-use silverback_plugin::{ClusterCounters, PluginDef, Services};
+use silverback_plugin::{ClusterCounters, PluginDef, Rows, Services};
 use silverback_router::Flavor;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -78,6 +78,7 @@ pub struct NodeServices {
     node_id: Option<Uuid>,
     runtime: Handle,
     counters: Option<Arc<dyn ClusterCounters>>,
+    rows: Option<Arc<dyn Rows>>,
     shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
 }
 
@@ -92,8 +93,16 @@ impl NodeServices {
             node_id,
             runtime,
             counters,
+            rows: None,
             shared: Mutex::default(),
         }
+    }
+
+    /// With the rows of plugins' entities, where there is a database.
+    #[must_use]
+    pub fn with_rows(mut self, rows: Option<Arc<dyn Rows>>) -> Self {
+        self.rows = rows;
+        self
     }
 }
 
@@ -120,6 +129,10 @@ impl Services for NodeServices {
 
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {
         self.counters.clone()
+    }
+
+    fn rows(&self) -> Option<Arc<dyn Rows>> {
+        self.rows.clone()
     }
 
     fn node_id(&self) -> Option<Uuid> {

@@ -12,7 +12,7 @@ use openssl::x509::X509;
 use serde_json::{Map, Value};
 use silverback_balancer::Pool;
 use silverback_entities::{Protocol, Route, Service};
-use silverback_plugin::facts::{Consumer, Credential, Directory};
+use silverback_plugin::facts::{Consumer, Credential, Directory, Issued};
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::Budgets;
 use silverback_router::{PathRule, ProtocolRule, Router};
@@ -39,6 +39,10 @@ pub struct Snapshot {
 impl Directory for Snapshot {
     fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
         self.directory.credential(entity, key)
+    }
+
+    fn issued(&self, entity: &'static str, key: &str) -> Option<&Arc<Issued>> {
+        self.directory.issued(entity, key)
     }
 
     fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {

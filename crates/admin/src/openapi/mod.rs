@@ -69,7 +69,12 @@ fn tags(model: &Model) -> Vec<Value> {
         .iter()
         .map(|(name, text)| json!({ "name": name, "description": text }))
         .collect();
-    out.extend(model.iter().map(|e| json!({ "name": e.def.name })));
+    out.extend(
+        model
+            .iter()
+            .filter(|e| e.def.in_api)
+            .map(|e| json!({ "name": e.def.name })),
+    );
     out
 }
 

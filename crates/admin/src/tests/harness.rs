@@ -222,14 +222,13 @@ pub(super) fn config(url: &str) -> PgConfig {
     }
 }
 
-/// The core entities and those of plugins, there already or still to come.
+/// The core entities and those of plugins.
 pub(super) fn entities() -> Vec<EntityDef> {
     let mut entities = CORE.clone();
     let of_plugins = silverback_bundled::all()
         .into_iter()
         .flat_map(|p| p.entities);
     entities.extend(of_plugins);
-    entities.extend(silverback_bundled::entities_without_plugin());
     entities
 }
 

@@ -7,22 +7,30 @@ use http::HeaderValue;
 use serde_json::{Map, Value};
 use silverback_plugin::multipart::{self, boundary, parts};
 
-use crate::{Found, query};
+use crate::args::{self, Found};
 
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 const JSON: &[u8] = b"application/json";
 const MULTIPART: &[u8] = b"multipart/form-data";
 
 /// The fields of a body.
-pub(crate) enum Fields {
+pub enum Fields {
+    /// A form.
     Form(Bytes),
+    /// A JSON object.
     Json(Map<String, Value>),
-    Multipart { body: Bytes, boundary: Vec<u8> },
+    /// A form in parts.
+    Multipart {
+        /// The body.
+        body: Bytes,
+        /// What stands between its parts.
+        boundary: Vec<u8>,
+    },
 }
 
 impl Fields {
     /// Whether bodies of this type have fields.
-    pub(crate) fn readable(content_type: Option<&HeaderValue>) -> bool {
+    pub fn readable(content_type: Option<&HeaderValue>) -> bool {
         content_type.is_some_and(|t| {
             [FORM, JSON, MULTIPART]
                 .into_iter()
@@ -31,7 +39,7 @@ impl Fields {
     }
 
     /// The fields of a body of that type; `None` when it has none.
-    pub(crate) fn parse(content_type: Option<&HeaderValue>, body: Bytes) -> Option<Self> {
+    pub fn parse(content_type: Option<&HeaderValue>, body: Bytes) -> Option<Self> {
         let content_type = content_type?.as_bytes();
         if is(content_type, FORM) {
             return Some(Fields::Form(body));
@@ -44,9 +52,9 @@ impl Fields {
     }
 
     /// The values of that name.
-    pub(crate) fn find(&self, name: &str) -> Found<'_> {
+    pub fn find(&self, name: &str) -> Found<'_> {
         match self {
-            Fields::Form(body) => query::find(body, name.as_bytes()),
+            Fields::Form(body) => args::find(body, name.as_bytes()),
             Fields::Json(map) => match map.get(name) {
                 None => Found::Nothing,
                 Some(Value::String(s)) => Found::One(Cow::Borrowed(s.as_bytes())),
@@ -68,9 +76,9 @@ impl Fields {
     }
 
     /// The body without that name; `None` when it is not there. The rest stays as it was sent, but for the white space of JSON.
-    pub(crate) fn without(&self, name: &str) -> Option<Bytes> {
+    pub fn without(&self, name: &str) -> Option<Bytes> {
         match self {
-            Fields::Form(body) => query::without(body, name.as_bytes()).map(Bytes::from),
+            Fields::Form(body) => args::without(body, name.as_bytes()).map(Bytes::from),
             Fields::Json(map) => {
                 let mut rest = map.clone();
                 rest.shift_remove(name)?;
