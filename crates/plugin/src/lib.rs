@@ -15,18 +15,24 @@ pub mod exchange;
 pub mod facts;
 pub mod flow;
 pub mod header;
+pub mod log_values;
 pub mod prepared;
+pub mod shown;
 pub mod slots;
 
 pub use compact_str::CompactString;
-pub use context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, RequestView, ResponseCtx, ResponseHead};
+pub use context::{
+    AccessCtx, BodyCtx, FailureCtx, LogCtx, LogSource, RequestView, ResponseCtx, ResponseHead, Tls,
+};
 pub use edits::{HeaderEdit, UpstreamEdits};
 pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};
 pub use erased::{DynHandler, PluginDef};
 pub use facts::{Attempt, Consumer, Credential, Directory, Facts, Lookup, RouteInfo, ServiceInfo};
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
+pub use log_values::LogValues;
 pub use prepared::Prepared;
+pub use shown::Shown;
 pub use silverback_schema as schema;
 pub use slots::Slots;
 
@@ -116,8 +122,11 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     const PHASES: Phases;
     /// Where it may be configured.
     const SCOPES: Scopes = Scopes::ALL;
-    /// The protocols of routes it may run on.
+    /// The protocols of routes it may run on; what is taken when a configuration names none. With an empty list it is what all plugins have.
     const PROTOCOLS: &'static [&'static str] = PROTOCOLS_HTTP;
+    /// Whether configurations may name other protocols although `PROTOCOLS` has HTTP's only. They are accepted, so that configurations can be
+    /// taken over from Kong, and mean nothing: only HTTP is served.
+    const STREAM_TOO: bool = false;
     /// Its configuration, written with [`schema::record!`].
     type Config: Record + DeserializeOwned;
 

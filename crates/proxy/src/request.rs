@@ -189,6 +189,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     } = x;
     *matched = Some(found.entry);
     let route = &snapshot.routes[found.entry];
+    facts.log_values.want(route.chain.has(Phases::LOG));
     let forwarded_proto = if *trusted {
         client
             .headers

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod file;
 mod refusing;
 pub mod registry;
+mod shown;
 pub mod snapshot;
 pub mod vault;
 

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use silverback_balancer::Pool;
 use silverback_entities::{Protocol, Route, Service};
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 use crate::chain::Chain;
 use crate::directory::DirectoryIndex;
+use crate::shown::Text;
 
 /// The configuration of one revision, compiled. Immutable; a request keeps the one it began with.
 pub struct Snapshot {
@@ -157,6 +159,15 @@ pub struct RouteRuntime {
     pub budgets: Budgets,
     /// Where its requests are counted.
     pub metrics: Arc<RouteMetrics>,
+    /// As logs show it.
+    pub(crate) text: Text,
+}
+
+impl RouteRuntime {
+    /// The row as logs show it.
+    pub fn text(&self) -> Option<&RawValue> {
+        self.text.of(&*self.route)
+    }
 }
 
 /// A service with all that sending to it needs.
@@ -191,6 +202,8 @@ pub struct ServiceRuntime {
     pub budgets: Budgets,
     /// Where its retries are counted.
     pub metrics: Arc<ServiceMetrics>,
+    /// As logs show it.
+    pub(crate) text: Text,
 }
 
 /// A certificate with its chain, and its key.
@@ -224,6 +237,11 @@ impl ClientCertificate {
 }
 
 impl ServiceRuntime {
+    /// The row as logs show it.
+    pub fn text(&self) -> Option<&RawValue> {
+        self.text.of(&*self.service)
+    }
+
     /// Whether gRPC, and so HTTP/2, is spoken with the upstream.
     pub fn grpc(&self) -> bool {
         matches!(self.service.protocol, Protocol::Grpc | Protocol::Grpcs)

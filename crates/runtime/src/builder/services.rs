@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use silverback_entities::{Protocol, Route, Service, Tables};
+use silverback_plugin::facts::WORKSPACE_NAME;
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::{Budgets, Ceiling, Identity, Settings};
 use silverback_router::{PathRule, ProtocolRule};
@@ -17,6 +18,7 @@ use super::Problem;
 use super::certificates::Pair;
 use crate::chain::Chain;
 use crate::registry::Registries;
+use crate::shown::Text;
 use crate::snapshot::{ClientCertificate, RouteRuntime, ServiceRuntime};
 use crate::vault::Vaults;
 
@@ -124,7 +126,7 @@ pub(super) fn route(
             .clone()
             .unwrap_or_else(|| row.id.to_string())
             .into(),
-        workspace: "default".into(),
+        workspace: WORKSPACE_NAME.into(),
     };
     RouteRuntime {
         info: RouteInfo {
@@ -144,6 +146,7 @@ pub(super) fn route(
         chain,
         metrics: registries.metrics.route(identity, Collect::default()),
         route: row.clone(),
+        text: Text::default(),
     }
 }
 
@@ -233,5 +236,6 @@ fn compile(
             .metrics
             .service(row.name.as_deref().unwrap_or(&row.host)),
         service: row.clone(),
+        text: Text::default(),
     }
 }
