@@ -8,8 +8,12 @@ mod bot_detection;
 #[path = "correlation-id/mod.rs"]
 mod correlation_id;
 mod cors;
+#[path = "file-log/mod.rs"]
+mod file_log;
 #[path = "hmac-auth/mod.rs"]
 mod hmac_auth;
+#[path = "http-log/mod.rs"]
+mod http_log;
 #[path = "ip-restriction/mod.rs"]
 mod ip_restriction;
 mod jwt;
@@ -25,10 +29,10 @@ mod redirect;
 mod request_size_limiting;
 #[path = "request-termination/mod.rs"]
 mod request_termination;
-#[path = "standard-webhooks/mod.rs"]
-mod standard_webhooks;
 #[path = "request-transformer/mod.rs"]
 mod request_transformer;
 #[path = "response-ratelimiting/mod.rs"]
 mod response_ratelimiting;
 mod session;
+#[path = "standard-webhooks/mod.rs"]
+mod standard_webhooks;

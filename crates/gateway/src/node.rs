@@ -43,6 +43,9 @@ pub enum Stop {
     Gracefully,
 }
 
+/// How long plugins have, once no request is left, to send what they have gathered.
+const FINISHING: Duration = Duration::from_secs(5);
+
 /// A running node. [`Node::stop`] ends it; dropping it leaves its threads to the end of the process.
 pub struct Node {
     background: Runtime,
@@ -50,6 +53,7 @@ pub struct Node {
     data_plane: Option<DataPlane>,
     admin: Vec<SocketAddr>,
     stopping: watch::Sender<bool>,
+    services: Arc<NodeServices>,
     tasks: Vec<JoinHandle<()>>,
     access_log: Arc<AccessLog>,
     level: LevelControl,
@@ -94,10 +98,11 @@ impl Node {
         datastore.answers(reachable);
         let budgets = budgets(config);
 
+        let services = Arc::new(services(node_id, &background, &store, &plugins));
         let engine = {
             let registries = Registries {
                 plugins: plugins.clone(),
-                services: Arc::new(services(node_id, &background, &store, &plugins)),
+                services: services.clone(),
                 pools: Pools::new(Resolver::new(dns(config), background.handle().clone())?),
                 budgets: budgets.clone(),
                 metrics: metrics.clone(),
@@ -214,6 +219,7 @@ impl Node {
         };
         Ok(Node {
             background,
+            services,
             engine,
             data_plane,
             admin,
@@ -287,6 +293,12 @@ impl Node {
         }
         let tasks = self.tasks;
         self.background.block_on(async {
+            let unfinished = self.services.finish(FINISHING).await;
+            if unfinished > 0 {
+                tracing::error!(
+                    "{unfinished} tasks of plugins did not finish: what they had to send is lost"
+                );
+            }
             for task in tasks {
                 let _ = tokio::time::timeout(Duration::from_secs(2), task).await;
             }

@@ -147,7 +147,6 @@ mod tests {
         assert_eq!(parse(b"").count(), 0);
     }
 
-
     #[test]
     fn arguments_are_decoded() {
         let all: Vec<_> = all(b"a%62=1+2&flag&e=").collect();

@@ -40,12 +40,13 @@
 
 mod fakes;
 mod outcome;
+mod source;
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
@@ -62,9 +63,10 @@ use crate::{
     PluginDef, PluginEnv, RouteInfo, ServiceInfo, Services, UpstreamEdits,
 };
 
-use fakes::{GivenCaptures, WholeBody};
 pub use fakes::{FakeCounters, FakeDirectory, FakeRows, FakeServices, consumer};
+use fakes::{GivenCaptures, WholeBody};
 pub use outcome::{Head, Outcome};
+use source::{FakeSource, attempt};
 
 /// Checks a configuration against the plugin's schema and fills its defaults.
 ///
@@ -201,6 +203,13 @@ impl<P: Handler> Compiled<P> {
     /// The plugin.
     pub fn plugin(&self) -> &P {
         &self.plugin
+    }
+}
+
+impl<P> From<P> for Compiled<P> {
+    /// A plugin that was made in another way than from a configuration alone.
+    fn from(plugin: P) -> Self {
+        Compiled { plugin }
     }
 }
 
@@ -402,6 +411,7 @@ impl Exchange {
         facts.started_at = self.at;
         facts.server = Some(IpAddr::from([127, 0, 0, 1]));
         (facts.connection, facts.connection_requests) = (7, 1);
+        facts.log_values.want(P::PHASES.has(Phases::LOG));
         facts.consumer.clone_from(&self.caller);
         facts.credential.clone_from(&self.caller_credential);
         let mut edits = UpstreamEdits::default();
@@ -443,6 +453,13 @@ impl Exchange {
             Err(e) => Some(Err(e)),
         };
         facts.local_response = exit.is_some();
+        if exit.is_none() && self.service.is_some() {
+            facts.attempts.push(attempt(self.at, self.response.0));
+            facts.proxied = Some(facts.started + Duration::from_millis(2));
+            facts.upstream_header = Some(facts.started + Duration::from_millis(15));
+        } else {
+            facts.responded = Some(facts.started + Duration::from_millis(2));
+        }
         let (mut head, mut response_body, exited, failure) = self.respond(exit, &facts);
         if P::PHASES.has(Phases::HEADER_FILTER) {
             let mut ctx = ResponseCtx {
@@ -465,9 +482,15 @@ impl Exchange {
         facts.status = head.status.as_u16();
         facts.response_bytes = response_body.len() as u64;
         if P::PHASES.has(Phases::LOG) {
+            let response = (&head.headers, response_body.len());
+            let consumer = facts.consumer.as_deref();
+            let source = FakeSource::new(&self, &edits, consumer, response);
             plugin.log(&LogCtx {
                 request: view,
                 facts: &facts,
+                ended: facts.started + Duration::from_millis(20),
+                upstream: &edits,
+                source: &source,
                 response_headers: Some(&head.headers),
                 route: Some(&self.route),
                 service: self.service.as_ref(),

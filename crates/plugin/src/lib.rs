@@ -18,17 +18,19 @@ pub mod facts;
 pub mod fields;
 pub mod flow;
 pub mod header;
-pub mod patterns;
+pub mod log_values;
 pub mod members;
 pub mod multipart;
 pub mod pairs;
+pub mod patterns;
 pub mod prepared;
+pub mod shown;
 pub mod slots;
 
 pub use compact_str::CompactString;
 pub use context::{
-    AccessCtx, BodyCtx, CaptureSource, Captures, FailureCtx, LogCtx, NoCaptures, RequestView,
-    ResponseCtx, ResponseHead,
+    AccessCtx, BodyCtx, CaptureSource, Captures, FailureCtx, LogCtx, LogSource, NoCaptures,
+    RequestView, ResponseCtx, ResponseHead, Tls,
 };
 pub use edits::{BodyLimit, HeaderEdit, UpstreamEdits};
 pub use env::{
@@ -40,8 +42,10 @@ pub use facts::{
 };
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
+pub use log_values::LogValues;
 pub use patterns::Patterns;
 pub use prepared::Prepared;
+pub use shown::Shown;
 pub use silverback_schema as schema;
 pub use slots::Slots;
 

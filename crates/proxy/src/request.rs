@@ -192,6 +192,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     *kept = Some(found);
     let route = &snapshot.routes[found.entry];
     route.metrics.prefetch();
+    facts.log_values.want(route.chain.has(Phases::LOG));
     let forwarded_proto = if facts.peer_trusted {
         client
             .headers

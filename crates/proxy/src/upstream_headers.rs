@@ -280,7 +280,8 @@ fn set(req: &mut RequestHeader, key: &HeaderKey, value: &HeaderValue) -> Result<
     req.insert_header(key.wire().clone(), value.clone())
 }
 
-fn edited_target(target: &[u8], edits: &UpstreamEdits) -> Vec<u8> {
+/// Path and query as plugins left them.
+pub(crate) fn edited_target(target: &[u8], edits: &UpstreamEdits) -> Vec<u8> {
     let path = strip_query(target);
     let query = target.get(path.len() + 1..);
     let mut out = edits.path.as_deref().map_or(path, str::as_bytes).to_vec();

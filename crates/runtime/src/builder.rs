@@ -118,7 +118,8 @@ impl Builder {
         self.credentials = Credentials::default();
         self.issued = IssuedRows::default();
         for c in self.tables.consumers.values() {
-            self.directory.put_consumer(credentials::consumer(c));
+            self.directory
+                .put_consumer(credentials::consumer(c), c.clone());
         }
         let plugins = &self.registries.plugins;
         let known = || plugins.iter().flat_map(|p| &p.entities);
@@ -180,7 +181,7 @@ impl Builder {
                 return directory.remove_consumer(id);
             };
             directory.remove_consumer(id);
-            directory.put_consumer(credentials::consumer(c));
+            directory.put_consumer(credentials::consumer(c), c.clone());
             for credential in self.credentials.consumer_changed(directory, tables, id) {
                 self.issued
                     .credential_changed(directory, plugins, tables, credential);

@@ -81,13 +81,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("silverback-entities", &["silverback-schema"]),
     ("silverback-limits", &["silverback-plugin"]),
     ("silverback-plugin", &["silverback-schema"]),
+    ("silverback-export", &["silverback-plugin"]),
     ("silverback-schema", &[]),
     ("silverback-retry", &[]),
     ("silverback-telemetry", &[]),
 ];
 
 /// What a plugin may import of the house: the contract, and what several plugins share.
-const PLUGIN_MAY: &[&str] = &["silverback-plugin", "silverback-limits"];
+const PLUGIN_MAY: &[&str] = &[
+    "silverback-plugin",
+    "silverback-limits",
+    "silverback-export",
+];
 
 /// The explicit list of plugins, the one plugin crate that may name others.
 const BUNDLED: &str = "silverback-bundled";
@@ -431,6 +436,8 @@ mod tests {
         );
         assert!(house("silverback-acl", true, &["silverback-plugin", "redis"]).is_empty());
         assert!(house("silverback-acl", true, &["silverback-limits"]).is_empty());
+        let shared = ["silverback-plugin", "silverback-export"];
+        assert!(house("silverback-acl", true, &shared).is_empty());
     }
 
     #[test]

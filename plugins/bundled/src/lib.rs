@@ -25,6 +25,8 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_redirect::Redirect>(),
         PluginDef::of::<silverback_standard_webhooks::StandardWebhooks>(),
         PluginDef::of::<silverback_prometheus::Prometheus>(),
+        PluginDef::of::<silverback_http_log::HttpLog>(),
+        PluginDef::of::<silverback_file_log::FileLog>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
 }
