@@ -14,8 +14,15 @@ mod http_log;
 mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;
+mod loggly;
 mod precedence;
 #[path = "rate-limiting/mod.rs"]
 mod rate_limiting;
 #[path = "request-termination/mod.rs"]
 mod request_termination;
+mod syslog;
+#[path = "tcp-log/mod.rs"]
+mod tcp_log;
+mod tls;
+#[path = "udp-log/mod.rs"]
+mod udp_log;

@@ -17,6 +17,10 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_response_transformer::ResponseTransformer>(),
         PluginDef::of::<silverback_http_log::HttpLog>(),
         PluginDef::of::<silverback_file_log::FileLog>(),
+        PluginDef::of::<silverback_udp_log::UdpLog>(),
+        PluginDef::of::<silverback_tcp_log::TcpLog>(),
+        PluginDef::of::<silverback_loggly::Loggly>(),
+        PluginDef::of::<silverback_syslog::Syslog>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
 }
