@@ -20,6 +20,7 @@ mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;
 mod oauth2;
+mod loggly;
 mod precedence;
 mod prometheus;
 #[path = "rate-limiting/mod.rs"]
@@ -36,3 +37,9 @@ mod response_ratelimiting;
 mod session;
 #[path = "standard-webhooks/mod.rs"]
 mod standard_webhooks;
+mod syslog;
+#[path = "tcp-log/mod.rs"]
+mod tcp_log;
+mod tls;
+#[path = "udp-log/mod.rs"]
+mod udp_log;

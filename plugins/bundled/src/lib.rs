@@ -27,6 +27,10 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_prometheus::Prometheus>(),
         PluginDef::of::<silverback_http_log::HttpLog>(),
         PluginDef::of::<silverback_file_log::FileLog>(),
+        PluginDef::of::<silverback_udp_log::UdpLog>(),
+        PluginDef::of::<silverback_tcp_log::TcpLog>(),
+        PluginDef::of::<silverback_loggly::Loggly>(),
+        PluginDef::of::<silverback_syslog::Syslog>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
 }
