@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod facts;
 pub mod flow;
 pub mod header;
+pub mod media_type;
 pub mod prepared;
 pub mod slots;
 
@@ -26,6 +27,7 @@ pub use erased::{DynHandler, PluginDef};
 pub use facts::{Attempt, Consumer, Credential, Directory, Facts, Lookup, RouteInfo, ServiceInfo};
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
+pub use media_type::MediaType;
 pub use prepared::Prepared;
 pub use silverback_schema as schema;
 pub use slots::Slots;
