@@ -9,6 +9,7 @@
 pub mod auth;
 pub mod context;
 pub mod edits;
+pub mod endpoint;
 pub mod env;
 pub mod erased;
 pub mod exchange;
@@ -22,6 +23,7 @@ pub mod slots;
 pub use compact_str::CompactString;
 pub use context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, RequestView, ResponseCtx, ResponseHead};
 pub use edits::{HeaderEdit, UpstreamEdits};
+pub use endpoint::{AdminAnswer, AdminCall, AdminEndpoint, AdminOperation};
 pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};
 pub use erased::{DynHandler, PluginDef};
 pub use facts::{Attempt, Consumer, Credential, Directory, Facts, Lookup, RouteInfo, ServiceInfo};
@@ -138,6 +140,15 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     fn entities() -> Vec<EntityDef> {
         Vec::new()
     }
+
+    /// Endpoints of its own in the Admin API, for what is not about rows.
+    fn endpoints() -> Vec<AdminEndpoint> {
+        Vec::new()
+    }
+
+    /// One of its endpoints told all nodes something ([`AdminAnswer::telling`]). Called on each of them, also on the one that told. It
+    /// must not block.
+    fn hear(_text: &str, _services: &dyn Services) {}
 
     /// Makes the plugin from a configuration that was validated. Runs once per version of a configuration, never per request:
     /// regular expressions, address blocks and templates are compiled here.
