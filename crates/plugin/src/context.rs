@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
+use smallvec::SmallVec;
 
 use crate::RetryTerms;
 use crate::edits::UpstreamEdits;
@@ -79,6 +80,13 @@ impl AccessCtx<'_> {
             None => self.request.parts.headers.get(name),
         }
     }
+
+    /// All values of a header of the request as earlier plugins left it.
+    pub fn header_values(&self, name: &HeaderName) -> SmallVec<[&HeaderValue; 2]> {
+        let mut values = self.request.parts.headers.get_all(name).iter().collect();
+        self.upstream.apply_to(name, &mut values);
+        values
+    }
 }
 
 /// Status and headers of a response, to be edited.
@@ -89,6 +97,14 @@ pub trait ResponseHead {
     fn set_status(&mut self, status: StatusCode);
     /// The headers.
     fn headers(&self) -> &HeaderMap;
+    /// The headers with the spelling of their names on the wire, for those who keep them. Makes each name anew.
+    fn spelled(&self) -> Vec<(HeaderKey, HeaderValue)> {
+        let key = |name: &HeaderName| HeaderKey::new(name.as_str()).ok();
+        let headers = self.headers().iter();
+        headers
+            .filter_map(|(name, value)| Some((key(name)?, value.clone())))
+            .collect()
+    }
     /// Replaces all values of a header.
     fn set(&mut self, key: &HeaderKey, value: HeaderValue);
     /// Adds a value.

@@ -47,6 +47,21 @@ impl UpstreamEdits {
         self.headers.push(HeaderEdit::Remove(name));
     }
 
+    /// Changes the values of a header as the edits say.
+    pub fn apply_to<'a>(&'a self, name: &HeaderName, values: &mut SmallVec<[&'a HeaderValue; 2]>) {
+        for edit in &self.headers {
+            match edit {
+                HeaderEdit::Set(k, v) if k.name() == name => {
+                    values.clear();
+                    values.push(v);
+                }
+                HeaderEdit::Append(k, v) if k.name() == name => values.push(v),
+                HeaderEdit::Remove(n) if n == name => values.clear(),
+                _ => {}
+            }
+        }
+    }
+
     /// What the edits say of a header: `None` when they do not touch it, else its last value or `Some(None)` when it was removed.
     pub fn lookup(&self, name: &HeaderName) -> Option<Option<&HeaderValue>> {
         self.headers.iter().rev().find_map(|e| match e {
