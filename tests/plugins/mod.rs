@@ -11,6 +11,8 @@ mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;
 mod precedence;
+#[path = "proxy-cache/mod.rs"]
+mod proxy_cache;
 #[path = "rate-limiting/mod.rs"]
 mod rate_limiting;
 #[path = "request-termination/mod.rs"]

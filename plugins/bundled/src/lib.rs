@@ -15,6 +15,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_rate_limiting::RateLimiting>(),
         PluginDef::of::<silverback_retry_plugin::Retry>(),
         PluginDef::of::<silverback_response_transformer::ResponseTransformer>(),
+        PluginDef::of::<silverback_proxy_cache::ProxyCache>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
 }
