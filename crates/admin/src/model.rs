@@ -76,7 +76,7 @@ impl Model {
                     plugin.name,
                     config,
                     checks,
-                    plugin.protocols,
+                    plugin.protocols(),
                     scopes,
                 );
                 (plugin.name, PluginEntity { plugin, def })

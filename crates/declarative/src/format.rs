@@ -102,7 +102,7 @@ impl Format {
                 plugin.name,
                 config,
                 checks,
-                plugin.protocols,
+                plugin.protocols(),
                 scopes,
             );
             Some((plugin.name, def))

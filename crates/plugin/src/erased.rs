@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use silverback_schema::plugin_def::Protocols;
 use silverback_schema::{EntityCheck, EntityDef, Record, RecordDef};
 
 use crate::context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, ResponseCtx};
@@ -98,6 +99,8 @@ pub struct PluginDef {
     pub scopes: Scopes,
     /// The protocols it may run on.
     pub protocols: &'static [&'static str],
+    /// Whether it may be configured for routes of other protocols as well.
+    pub stream_too: bool,
     /// The form of its configuration.
     pub config: RecordDef,
     /// Checks over several fields; paths begin with `config.`.
@@ -122,6 +125,7 @@ impl PluginDef {
             phases: P::PHASES,
             scopes: P::SCOPES,
             protocols: P::PROTOCOLS,
+            stream_too: P::STREAM_TOO,
             config: RecordDef {
                 fields: P::Config::fields(),
                 checks: Vec::new(),
@@ -136,6 +140,14 @@ impl PluginDef {
                     .map_err(|e| ConfigError::new("", e.to_string()))?;
                 Ok(Arc::new(P::compile(config, env)?))
             },
+        }
+    }
+
+    /// The protocols it may be configured for.
+    pub fn protocols(&self) -> Protocols<'static> {
+        Protocols {
+            default: self.protocols,
+            stream_too: self.stream_too,
         }
     }
 }

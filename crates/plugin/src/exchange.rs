@@ -59,8 +59,8 @@ use uuid::Uuid;
 use crate::context::{AccessCtx, BodyCtx, BodySource, LogCtx, RequestView, ResponseCtx};
 use crate::flow::{Body, Flow, PluginError, Response};
 use crate::{
-    ConfigError, Consumer, Credential, Facts, Handler, InstanceInfo, Phases, PluginDef, PluginEnv,
-    RouteInfo, ServiceInfo, Services, UpstreamEdits,
+    ConfigError, Consumer, Credential, Facts, Handler, InstanceInfo, PROTOCOLS_HTTP, Phases,
+    PluginDef, PluginEnv, RouteInfo, ServiceInfo, Services, UpstreamEdits,
 };
 
 pub use fakes::{FakeCounters, FakeDirectory, FakeServices, consumer};
@@ -93,7 +93,7 @@ pub fn definition<P: Handler>() -> EntityDef {
             ("service", scope("services")),
             ("consumer", scope("consumers")),
             ("config", Field::new(Kind::Abstract)),
-            ("protocols", set(string()).required()),
+            ("protocols", protocols()),
             ("enabled", boolean().required().default(true)),
         ],
     );
@@ -108,7 +108,8 @@ pub fn definition<P: Handler>() -> EntityDef {
         service: def.scopes.service,
         route: def.scopes.route,
     };
-    plugin_entity(&base, def.name, config, def.checks, def.protocols, scopes)
+    let protocols = def.protocols();
+    plugin_entity(&base, def.name, config, def.checks, protocols, scopes)
 }
 
 /// The answer of `GET /schemas/plugins/<name>` without descriptions, to compare with a recorded one.
@@ -121,6 +122,23 @@ pub fn schema_without_descriptions<P: Handler>() -> Value {
 /// The answer of `GET /schemas/<entity>` without descriptions, to compare with a recorded one.
 pub fn entity_schema_without_descriptions(def: &EntityDef) -> Value {
     undescribed(silverback_schema::render::schema_json(def))
+}
+
+/// As every row of `plugins` has it.
+fn protocols() -> Field {
+    let all = [
+        "grpc",
+        "grpcs",
+        "http",
+        "https",
+        "tcp",
+        "tls",
+        "tls_passthrough",
+        "udp",
+    ];
+    set(string().one_of(all))
+        .required()
+        .default(PROTOCOLS_HTTP.to_vec())
 }
 
 fn undescribed(v: Value) -> Value {

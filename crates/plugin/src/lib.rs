@@ -120,8 +120,11 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     const PHASES: Phases;
     /// Where it may be configured.
     const SCOPES: Scopes = Scopes::ALL;
-    /// The protocols of routes it may run on.
+    /// The protocols of routes it may run on; what is taken when a configuration names none. With an empty list it is what all plugins have.
     const PROTOCOLS: &'static [&'static str] = PROTOCOLS_HTTP;
+    /// Whether configurations may name other protocols although `PROTOCOLS` has HTTP's only. They are accepted, so that configurations can be
+    /// taken over from Kong, and mean nothing: only HTTP is served.
+    const STREAM_TOO: bool = false;
     /// Its configuration, written with [`schema::record!`].
     type Config: Record + DeserializeOwned;
 

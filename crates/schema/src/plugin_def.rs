@@ -18,6 +18,24 @@ pub struct Scopes {
     pub route: bool,
 }
 
+/// Which protocols of routes a plugin may be configured for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols<'a> {
+    /// The default.
+    pub default: &'a [&'static str],
+    /// Whether others than HTTP's may be given although the default has none of them (Kong's `protocols`, not its `protocols_http`).
+    pub stream_too: bool,
+}
+
+impl<'a> From<&'a [&'static str]> for Protocols<'a> {
+    fn from(default: &'a [&'static str]) -> Self {
+        Protocols {
+            default,
+            stream_too: false,
+        }
+    }
+}
+
 const HTTP: [&str; 4] = ["grpc", "grpcs", "http", "https"];
 const ALL: [&str; 8] = [
     "grpc",
@@ -32,17 +50,21 @@ const ALL: [&str; 8] = [
 
 /// The definition of rows of the plugin `name`: `base` (that of `plugins`) with the plugin's `config`, `protocols` and scopes.
 ///
-/// `config` is filled with defaults even when it is left out. `protocols` is the default; when it has HTTP's only, no others may be given
-/// (Kong's `protocols_http`); when it is empty, the field of `base` stays. A closed scope must be null. Paths in `checks` begin with
+/// `config` is filled with defaults even when it is left out. When the default of `protocols` has HTTP's only, no others may be given
+/// (Kong's `protocols_http`) unless [`Protocols::stream_too`] says so; when it is empty, the field of `base` stays. A closed scope must be null. Paths in `checks` begin with
 /// `config.`.
-pub fn plugin_entity(
+pub fn plugin_entity<'a>(
     base: &EntityDef,
     name: &'static str,
     config: RecordDef,
     checks: Vec<EntityCheck>,
-    protocols: &[&'static str],
+    protocols: impl Into<Protocols<'a>>,
     scopes: Scopes,
 ) -> EntityDef {
+    let Protocols {
+        default: protocols,
+        stream_too,
+    } = protocols.into();
     let mut def = base.clone();
     def.record.checks.extend(checks);
     for (field_name, field) in &mut def.record.fields {
@@ -54,7 +76,7 @@ pub fn plugin_entity(
                     .describe(field.description.clone());
             }
             "protocols" if !protocols.is_empty() => {
-                let http = protocols.iter().all(|p| HTTP.contains(p));
+                let http = !stream_too && protocols.iter().all(|p| HTTP.contains(p));
                 let allowed = if http {
                     protocols.to_vec()
                 } else {
