@@ -98,6 +98,7 @@ pub fn definition<P: Handler>() -> EntityDef {
         ],
     );
     let def = PluginDef::of::<P>();
+    let protocols = def.protocols();
     let config = RecordDef {
         fields: def.config.fields,
         checks: Vec::new(),
@@ -108,7 +109,6 @@ pub fn definition<P: Handler>() -> EntityDef {
         service: def.scopes.service,
         route: def.scopes.route,
     };
-    let protocols = def.protocols();
     plugin_entity(&base, def.name, config, def.checks, protocols, scopes)
 }
 

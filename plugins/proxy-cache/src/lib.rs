@@ -92,6 +92,7 @@ impl Plugin for ProxyCache {
     const PHASES: Phases = Phases::ACCESS
         .and(Phases::HEADER_FILTER)
         .and(Phases::BODY_FILTER);
+    const STREAM_TOO: bool = true;
     type Config = Config;
 
     fn checks() -> Vec<EntityCheck> {
