@@ -54,7 +54,6 @@ async fn an_answer_comes_again_as_if_from_the_upstream() -> Outcome {
     upstream.answer(
         text("hello")
             .header("X-SpeLLed", "so")
-            .header("Server", "theirs")
             .header("Date", "Mon, 12 Jan 1970 13:46:40 GMT"),
     );
     let gateway = caching(&upstream, json!({})).await?;
@@ -68,6 +67,7 @@ async fn an_answer_comes_again_as_if_from_the_upstream() -> Outcome {
         ("hello".to_owned(), Some("5"))
     );
     for name in ["Server", "Via", "Content-Type", "X-Cache-Key", "Date"] {
+        assert!(first.header(name).is_some(), "{name}");
         assert_eq!(again.header(name), first.header(name), "{name}");
         assert!(again.headers.all(name).count() <= 1, "{name}");
     }
