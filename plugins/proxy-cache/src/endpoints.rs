@@ -124,7 +124,9 @@ fn dictionaries(services: &dyn Services, plugin: Option<&str>) -> Vec<Arc<Dictio
 fn forgotten(dictionaries: &[Arc<Dictionary>], digest: &Digest) -> bool {
     dictionaries
         .iter()
-        .fold(false, |any, dictionary| dictionary.forget(digest) || any)
+        .filter(|dictionary| dictionary.forget(digest))
+        .count()
+        > 0
 }
 
 /// What a kept answer looks like.
