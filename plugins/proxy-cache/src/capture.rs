@@ -1,5 +1,7 @@
 //! An answer that is being kept while it goes by: head first, then the body piece by piece. Nothing is held back.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use silverback_plugin::{HeaderKey, ResponseHead};
@@ -19,7 +21,7 @@ pub(crate) struct Terms {
     /// See [`Kept`].
     pub(crate) at: u64,
     pub(crate) ttl: u64,
-    pub(crate) until: Option<u64>,
+    pub(crate) until: Option<SystemTime>,
     pub(crate) must_revalidate: bool,
     pub(crate) bare_request: bool,
 }

@@ -11,7 +11,6 @@ use silverback_plugin::{AdminAnswer, AdminCall, AdminEndpoint, AdminOperation, S
 use uuid::Uuid;
 
 use crate::caches::Caches;
-use crate::directives::unix;
 use crate::key::{Digest, digest_of};
 use crate::store::Dictionary;
 
@@ -74,7 +73,7 @@ fn flush(call: &AdminCall<'_>) -> AdminAnswer {
 }
 
 fn find(call: &AdminCall<'_>) -> AdminAnswer {
-    let now = unix(SystemTime::now());
+    let now = SystemTime::now();
     let digest = digest_of(call.parameter("cache_key"));
     let found = digest.and_then(|digest| {
         let all = dictionaries(call.services, plugin(call));

@@ -15,7 +15,7 @@ mod store;
 mod tests;
 
 use std::sync::{Arc, LazyLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header, request};
@@ -155,9 +155,10 @@ impl Handler for ProxyCache {
         let mut answer = None;
         if self.is_cacheable(ctx, &asked) {
             let key = self.keys.make(ctx);
-            let now = unix(now(ctx.facts));
+            let moment = now(ctx.facts);
+            let now = unix(moment);
             // An answer to another request that has the same key is none.
-            let kept = self.cache.get(&key.digest, now);
+            let kept = self.cache.get(&key.digest, moment);
             let kept = kept.filter(|kept| kept.cuts == key.cuts);
             let bare_request = is_bare(ctx.request.parts);
             let ask = |status| Outcome::Asked {
@@ -283,12 +284,14 @@ impl ProxyCache {
         if said.not_to_be_kept || said.ttl == 0 {
             return None;
         }
-        let at = unix(now);
         let stays = self.storage_ttl.unwrap_or(said.ttl);
         Some(Terms {
-            at,
+            at: unix(now),
             ttl: said.ttl,
-            until: (stays > 0).then(|| at.saturating_add(stays)),
+            // None also when that is later than any moment can be.
+            until: now
+                .checked_add(Duration::from_secs(stays))
+                .filter(|_| stays > 0),
             must_revalidate: said.must_revalidate,
             bare_request,
         })

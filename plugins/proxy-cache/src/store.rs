@@ -4,6 +4,7 @@
 //! held for a look-up; answers that were asked for again stay longest.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -41,8 +42,8 @@ pub(crate) struct Kept {
     pub(crate) at: u64,
     /// For how many seconds it is good.
     pub(crate) ttl: u64,
-    /// When it is forgotten, in seconds since 1970.
-    pub(crate) until: Option<u64>,
+    /// When it is forgotten.
+    pub(crate) until: Option<SystemTime>,
     pub(crate) must_revalidate: bool,
     /// Whether the request that it answered had no body.
     pub(crate) bare_request: bool,
@@ -110,7 +111,7 @@ impl Dictionary {
     }
 
     /// What is kept under a digest, unless it is to be forgotten by now.
-    pub(crate) fn get(&self, digest: &Digest, now: u64) -> Option<Arc<Kept>> {
+    pub(crate) fn get(&self, digest: &Digest, now: SystemTime) -> Option<Arc<Kept>> {
         let is_over = |kept: &Kept| kept.until.is_some_and(|until| now >= until);
         let kept = self.0.get(digest)?;
         if is_over(&kept) {
@@ -144,9 +145,11 @@ impl Weighter<Digest, Arc<Kept>> for Weight {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
-    fn kept(body_len: usize, until: Option<u64>) -> Kept {
+    fn kept(body_len: usize, until: Option<SystemTime>) -> Kept {
         Kept {
             cuts: Cuts::default(),
             status: StatusCode::OK,
@@ -168,7 +171,7 @@ mod tests {
         for n in 0..=255 {
             dictionary.put([n; 32], kept(64 * 1024, None));
         }
-        let left = (0..=255).filter(|n| dictionary.get(&[*n; 32], 0).is_some());
+        let left = (0..=255).filter(|n| dictionary.get(&[*n; 32], UNIX_EPOCH).is_some());
         assert!((8..=16).contains(&left.count()));
         assert!(dictionary.0.weight() <= 1024 * 1024);
     }
@@ -178,15 +181,16 @@ mod tests {
         let dictionary = Dictionary::new();
         assert!(dictionary.0.shard_capacity() >= 2 * LARGEST as u64);
         dictionary.put([1; 32], kept(LARGEST, None));
-        assert!(dictionary.get(&[1; 32], 0).is_some());
+        assert!(dictionary.get(&[1; 32], UNIX_EPOCH).is_some());
     }
 
     #[test]
     fn an_answer_is_forgotten_when_its_time_is_over() {
         let dictionary = Dictionary::with_room(1024 * 1024, 1);
-        dictionary.put([1; 32], kept(1, Some(10)));
-        assert!(dictionary.get(&[1; 32], 9).is_some());
-        assert!(dictionary.get(&[1; 32], 10).is_none());
+        let at = |millis| UNIX_EPOCH + Duration::from_millis(millis);
+        dictionary.put([1; 32], kept(1, Some(at(1500))));
+        assert!(dictionary.get(&[1; 32], at(1499)).is_some());
+        assert!(dictionary.get(&[1; 32], at(1500)).is_none());
         assert_eq!(dictionary.0.len(), 0);
     }
 }

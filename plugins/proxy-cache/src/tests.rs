@@ -249,7 +249,7 @@ async fn an_answer_is_good_for_a_time_and_kept_for_another() {
     let plain = cache(json!({ "cache_ttl": 10 }));
     is(&get("/").run_on(&plain).await, "Miss");
     is(&get("/").at(at(9)).run_on(&plain).await, "Hit");
-    is(&get("/").at(at(10)).run_on(&plain).await, "Miss");
+    is(&get("/").at(at(11)).run_on(&plain).await, "Miss");
 
     let longer = cache(json!({ "cache_ttl": 10, "storage_ttl": 60 }));
     is(&get("/").run_on(&longer).await, "Miss");
