@@ -463,6 +463,13 @@ async fn response_ratelimiting_as_kong() -> Outcome {
 }
 
 #[tokio::test]
+async fn proxy_cache_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/L-proxy-cache").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn precedence_of_plugins_as_kong() -> Outcome {
     let bench = Bench::new(Setup::new()).await?;
     bench.replay("proxy/P-precedence").await?.demand(95.0, 0);

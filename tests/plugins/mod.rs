@@ -19,10 +19,12 @@ mod ip_restriction;
 mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;
-mod oauth2;
 mod loggly;
+mod oauth2;
 mod precedence;
 mod prometheus;
+#[path = "proxy-cache/mod.rs"]
+mod proxy_cache;
 #[path = "rate-limiting/mod.rs"]
 mod rate_limiting;
 mod redirect;

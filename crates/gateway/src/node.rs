@@ -1,16 +1,19 @@
 //! One running node: store, snapshot engine, Admin API and data plane, wired together.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use silverback_admin::{AdminBuilder, Certificate, ClusterLogLevel, Listen, NodeInfo, Tokens};
+use silverback_admin::{
+    AdminBuilder, Certificate, ClusterLogLevel, Listen, NodeInfo, Tokens, plugin_told,
+};
 use silverback_balancer::{DnsConfig, Resolver};
 use silverback_entities::{CORE, Route};
-use silverback_plugin::PluginDef;
 use silverback_plugin::schema::EntityDef;
+use silverback_plugin::{PluginDef, Services};
 use silverback_retry::{Ceiling, LiveNodes, Settings};
 use silverback_router::{Entry, Flavor, Router};
 use silverback_runtime::{
@@ -97,7 +100,6 @@ impl Node {
         };
         datastore.answers(reachable);
         let budgets = budgets(config);
-
         let services = Arc::new(services(node_id, &background, &store, &plugins));
         let engine = {
             let registries = Registries {
@@ -138,6 +140,8 @@ impl Node {
             datastore: datastore.clone(),
             tokens: tokens.clone(),
             level: level.clone(),
+            plugins: plugins.clone(),
+            services: services.clone(),
         };
         let mut tasks = vec![background.spawn(follow(watcher, listener, stopped.clone()))];
         if reachable {
@@ -167,6 +171,7 @@ impl Node {
             let mut builder =
                 AdminBuilder::new(store, entities, plugins, node).status(status.clone());
             builder = builder
+                .services(services.clone())
                 .check("routes", routable(flavor(config)))
                 .gui_urls(&config.admin_gui_url)
                 .tokens(tokens, config.admin_require_token);
@@ -361,11 +366,24 @@ struct Listener {
     datastore: Datastore,
     tokens: Tokens,
     level: LevelControl,
+    plugins: Vec<PluginDef>,
+    services: Arc<dyn Services>,
 }
 
 impl Listener {
     /// Something that a node told all nodes.
     fn hear(&self, topic: &str, text: &str) {
+        if let Some(name) = plugin_told(topic) {
+            let Some(plugin) = self.plugins.iter().find(|p| p.name == name) else {
+                return;
+            };
+            // Whatever a plugin does with it, the node goes on following its configuration.
+            let hear = || (plugin.hear)(text, &*self.services);
+            if catch_unwind(AssertUnwindSafe(hear)).is_err() {
+                tracing::error!(plugin = name, "panic over what another node told");
+            }
+            return;
+        }
         // The node that was asked did it before it told.
         let Some(told) =
             ClusterLogLevel::heard(topic, text).filter(|told| told.node != self.node_id)

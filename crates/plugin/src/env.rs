@@ -44,7 +44,7 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What the node offers to plugins.
 pub trait Services: Send + Sync {
     /// State that outlives a change of configuration: the same value for the same key as long as someone holds it.
-    /// Use [`PluginEnv::shared`].
+    /// Use [`PluginEnv::shared`] or [`shared`].
     fn shared(
         &self,
         key: &str,
@@ -80,19 +80,28 @@ pub trait Services: Send + Sync {
 }
 
 impl PluginEnv<'_> {
-    /// State that outlives a change of configuration, keyed by plugin name and `key`.
+    /// State that outlives a change of configuration, keyed by its type and `key`.
     pub fn shared<T: Any + Send + Sync>(&self, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
-        let mut make = Some(make);
-        let full = format!("{}:{key}", std::any::type_name::<T>());
-        let any = self.services.shared(&full, &mut || {
-            let make = make
-                .take()
-                .expect("a registry makes a value at most once per call");
-            Arc::new(make())
-        });
-        any.downcast::<T>()
-            .unwrap_or_else(|_| unreachable!("the key holds the name of the type"))
+        shared(self.services, key, make)
     }
+}
+
+/// The same for those who have no configuration: endpoints of the Admin API.
+pub fn shared<T: Any + Send + Sync>(
+    services: &dyn Services,
+    key: &str,
+    make: impl FnOnce() -> T,
+) -> Arc<T> {
+    let mut make = Some(make);
+    let full = format!("{}:{key}", std::any::type_name::<T>());
+    let any = services.shared(&full, &mut || {
+        let make = make
+            .take()
+            .expect("a registry makes a value at most once per call");
+        Arc::new(make())
+    });
+    any.downcast::<T>()
+        .unwrap_or_else(|_| unreachable!("the key holds the name of the type"))
 }
 
 /// Counters that all nodes of a cluster share, in the database. Slow: never on the path of a request.

@@ -111,7 +111,6 @@ pub fn definition<P: Handler>() -> EntityDef {
         service: def.scopes.service,
         route: def.scopes.route,
     };
-    let protocols = def.protocols();
     plugin_entity(&base, def.name, config, def.checks, protocols, scopes)
 }
 
@@ -526,14 +525,20 @@ impl Exchange {
                 Some(e),
             ),
         };
-        let mut headers: HeaderMap = response
-            .headers
-            .iter()
-            .map(|(k, v)| (k.name().clone(), v.clone()))
-            .collect();
+        let mut headers = HeaderMap::new();
+        for (key, value) in &response.headers {
+            headers.append(key.name().clone(), value.clone());
+        }
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         let body = match response.body {
             Body::Empty => Bytes::new(),
+            Body::Kept(bytes) => bytes,
+            Body::OfStatus => {
+                let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+                headers.insert(http::header::CONTENT_TYPE, plain);
+                let text = response.status.canonical_reason().unwrap_or_default();
+                Bytes::from_static(text.as_bytes())
+            }
             Body::Bytes {
                 content_type,
                 bytes,

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use crate::multipart::{self, boundary, parts};
 use bytes::Bytes;
 use http::HeaderValue;
 use serde_json::{Map, Value};
-use silverback_plugin::multipart::{self, boundary, parts};
 
 use crate::args::{self, Found};
 

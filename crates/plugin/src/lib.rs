@@ -11,6 +11,7 @@ pub mod auth;
 pub mod context;
 pub mod cookie;
 pub mod edits;
+pub mod endpoint;
 pub mod env;
 pub mod erased;
 pub mod exchange;
@@ -19,6 +20,7 @@ pub mod fields;
 pub mod flow;
 pub mod header;
 pub mod log_values;
+pub mod media_type;
 pub mod members;
 pub mod multipart;
 pub mod pairs;
@@ -33,6 +35,7 @@ pub use context::{
     RequestView, ResponseCtx, ResponseHead, Tls,
 };
 pub use edits::{BodyLimit, HeaderEdit, UpstreamEdits};
+pub use endpoint::{AdminAnswer, AdminCall, AdminEndpoint, AdminOperation};
 pub use env::{
     ClusterCounters, CounterError, InstanceInfo, PluginEnv, Row, Rows, RowsError, Services,
 };
@@ -43,6 +46,7 @@ pub use facts::{
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
 pub use log_values::LogValues;
+pub use media_type::MediaType;
 pub use patterns::Patterns;
 pub use prepared::Prepared;
 pub use shown::Shown;
@@ -166,6 +170,15 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     fn entities() -> Vec<EntityDef> {
         Vec::new()
     }
+
+    /// Endpoints of its own in the Admin API, for what is not about rows.
+    fn endpoints() -> Vec<AdminEndpoint> {
+        Vec::new()
+    }
+
+    /// One of its endpoints told all nodes something ([`AdminAnswer::telling`]). Called on each of them, also on the one that told. It
+    /// must not block.
+    fn hear(_text: &str, _services: &dyn Services) {}
 
     /// Makes the plugin from a configuration that was validated. Runs once per version of a configuration, never per request:
     /// regular expressions, address blocks and templates are compiled here.

@@ -31,6 +31,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_tcp_log::TcpLog>(),
         PluginDef::of::<silverback_loggly::Loggly>(),
         PluginDef::of::<silverback_syslog::Syslog>(),
+        PluginDef::of::<silverback_proxy_cache::ProxyCache>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
 }

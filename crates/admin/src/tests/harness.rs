@@ -15,6 +15,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::contract::contract;
+use super::plugin_endpoints::Chatty;
 use crate::{AdminBuilder, NodeInfo};
 
 record! {
@@ -49,6 +50,7 @@ impl Handler for Picky {}
 pub(super) fn plugins() -> Vec<PluginDef> {
     vec![
         PluginDef::of::<Picky>(),
+        PluginDef::of::<Chatty>(),
         PluginDef::of::<silverback_key_auth::KeyAuth>(),
         PluginDef::of::<silverback_correlation_id::CorrelationId>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
