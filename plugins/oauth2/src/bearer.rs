@@ -176,12 +176,10 @@ impl OAuth2 {
             .and_then(|s| s.get("id")?.as_str());
         match service {
             None if !self.global_credentials => return Err(Unproven::Global),
-            None => {}
-            Some(id) => {
-                if Uuid::parse_str(id).ok() != ctx.service.map(|s| s.id) {
-                    return Err(Unproven::Invalid);
-                }
+            Some(id) if Uuid::parse_str(id).ok() != ctx.service.map(|s| s.id) => {
+                return Err(Unproven::Invalid);
             }
+            _ => {}
         }
         let number = |name| token.fields.get(name).and_then(Value::as_i64).unwrap_or(0);
         let lasts = number("expires_in");

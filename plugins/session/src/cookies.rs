@@ -1,12 +1,12 @@
 //! How a session stands in cookies: their attributes, and how a long one is cut into several.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use silverback_plugin::{HeaderKey, ResponseHead, cookie};
-use std::sync::LazyLock;
 
 use crate::seal::{HEADER_TEXT, Header};
 

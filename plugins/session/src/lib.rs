@@ -9,6 +9,7 @@ mod config;
 mod cookies;
 mod entity;
 mod logout;
+mod parts;
 mod seal;
 mod session;
 mod storage;

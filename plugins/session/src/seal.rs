@@ -18,6 +18,8 @@
 //!
 //! Keys are made from the secret and the id, so no two sessions have the same.
 
+use std::io::Read as _;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flate2::read::{DeflateDecoder, DeflateEncoder};
@@ -32,7 +34,6 @@ use openssl::rand::rand_bytes;
 use openssl::sha::sha256;
 use openssl::sign::Signer;
 use openssl::symm::{Cipher, decrypt_aead, encrypt_aead};
-use std::io::Read as _;
 
 /// The header in base64.
 pub(crate) const HEADER_TEXT: usize = 110;

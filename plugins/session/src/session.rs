@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use silverback_plugin::cookie;
 
 use crate::cookies::{self, Attributes, Lasting, SetCookie};
+use crate::parts::{self, Part};
 use crate::seal::{FORGET, Header, STORED, SealError, Secret, Strength, key, seal};
 
 /// Nothing lasts longer than 400 days.
@@ -70,13 +71,6 @@ struct Kept {
     header: Header,
     /// What the first cookie holds behind the header.
     first: String,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Part {
-    data: Value,
-    audience: String,
-    subject: Option<String>,
 }
 
 /// What has to happen in the database.
@@ -174,10 +168,10 @@ impl Shown<'_> {
         now: u64,
     ) -> Result<Result<Session, Session>, SealError> {
         let plain = (self.header).open(payload.as_bytes(), &terms.secret, cookie.strength())?;
-        let mut parts = parts(&plain).ok_or(SealError::Malformed)?;
+        let mut parts = parts::read(&plain).ok_or(SealError::Malformed)?;
         let mine = parts.iter().position(|p| p.audience == terms.audience);
         if mine.is_none() {
-            parts.push(Part::new(terms));
+            parts.push(Part::new(&terms.audience));
         }
         let (kept, remembered) = match cookie.kind {
             Kind::Usual => {
@@ -209,7 +203,7 @@ impl Session {
     /// One that nobody has yet.
     pub(crate) fn new(terms: &Terms, now: u64) -> Self {
         Session {
-            parts: vec![Part::new(terms)],
+            parts: vec![Part::new(&terms.audience)],
             mine: 0,
             kept: None,
             remembered: None,
@@ -366,7 +360,7 @@ impl Session {
         if terms.stored {
             flags |= STORED;
         }
-        let plain = text(&self.parts);
+        let plain = parts::write(&self.parts);
         let rolled = now.saturating_sub(created);
         let sealed = seal(
             plain.as_bytes(),
@@ -436,49 +430,6 @@ pub(crate) enum Property {
     IdlingTimeout,
     RollingTimeout,
     AbsoluteTimeout,
-}
-
-impl Part {
-    fn new(terms: &Terms) -> Self {
-        Part {
-            data: json!({}),
-            audience: terms.audience.clone(),
-            subject: None,
-        }
-    }
-}
-
-/// What a row of the database holds of a session: its payload.
-pub(crate) fn payload_of(row: &str) -> Option<String> {
-    match serde_json::from_str(row).ok()? {
-        Value::Array(mut members) if !members.is_empty() => match members.swap_remove(0) {
-            Value::String(payload) => Some(payload),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn parts(plain: &[u8]) -> Option<Vec<Part>> {
-    let all: Vec<Vec<Value>> = serde_json::from_slice(plain).ok()?;
-    let part = |part: Vec<Value>| {
-        let mut members = part.into_iter();
-        let (data, audience, subject) = (members.next()?, members.next()?, members.next());
-        Some(Part {
-            data,
-            audience: audience.as_str()?.to_owned(),
-            subject: subject.and_then(|s| Some(s.as_str()?.to_owned())),
-        })
-    };
-    all.into_iter().map(part).collect()
-}
-
-fn text(parts: &[Part]) -> String {
-    let part = |p: &Part| match &p.subject {
-        Some(subject) => json!([p.data, p.audience, subject]),
-        None => json!([p.data, p.audience]),
-    };
-    Value::Array(parts.iter().map(part).collect()).to_string()
 }
 
 fn removed(terms: &Terms, cookie: &Cookie, header: Option<&Header>) -> Effects {

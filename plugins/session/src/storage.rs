@@ -9,7 +9,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use uuid::Uuid;
 
 use crate::entity::SESSIONS;
-use crate::session::{Deed, payload_of};
+use crate::parts::payload_of;
+use crate::session::Deed;
 
 /// Sessions that wait for being written, at most.
 const WAITING: usize = 4096;

@@ -123,7 +123,8 @@ async fn every_kind_of_change_arrives() {
         .unwrap();
     node.until(6).await;
     assert!(node.tables.vaults.is_empty());
-    let given = json!({"session_id": "sid", "data": "d", "created_at": 5, "ttl": 60});
+    let made = now();
+    let given = json!({"session_id": "sid", "data": "d", "created_at": made, "ttl": 60});
     let given = store
         .insert(&def("sessions"), row("sessions", given))
         .await
@@ -131,7 +132,10 @@ async fn every_kind_of_change_arrives() {
     node.until(7).await;
     let known = &node.tables.issued["sessions"][&id_of(&given)];
     assert_eq!(&*known.lookup, "sid");
-    assert_eq!(json!(known.fields), json!({"data": "d", "created_at": 5}));
+    assert_eq!(
+        json!(known.fields),
+        json!({"data": "d", "created_at": made})
+    );
     assert!(known.expires_at.is_some_and(|end| end > now()));
     assert_eq!(
         &*node.tables.credentials["keyauth_credentials"][&id_of(&k)].lookup,
