@@ -19,8 +19,12 @@ async fn through(upstream: &Upstream) -> anyhow::Result<Gateway> {
     Ok(gateway)
 }
 
-/// An HTTP/2 connection over TLS.
-pub(crate) async fn h2<B>(endpoint: Endpoint) -> anyhow::Result<SendRequest<B>>
+async fn h2(endpoint: Endpoint) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    h2_for(endpoint).await
+}
+
+/// An HTTP/2 connection over TLS, for requests with that kind of body.
+pub(crate) async fn h2_for<B>(endpoint: Endpoint) -> anyhow::Result<SendRequest<B>>
 where
     B: Body + Send + Unpin + 'static,
     B::Data: Send,

@@ -11,7 +11,7 @@ use silverback_testkit::gateway::{Gateway, Setup};
 use silverback_testkit::upstream::Upstream;
 
 use crate::Outcome;
-use crate::proxy::tls::h2;
+use crate::proxy::tls::h2_for;
 
 const MOST: usize = 100 * 1024;
 
@@ -84,7 +84,7 @@ async fn a_body_that_an_earlier_plugin_read_is_measured_too() -> Outcome {
 async fn bodies_over_http2_are_measured_too() -> Outcome {
     let upstream = Upstream::start().await?;
     let gateway = limited(Setup::new().tls(), &upstream).await?;
-    let mut sender = h2(gateway.tls()).await?;
+    let mut sender = h2_for(gateway.tls()).await?;
     for (length, status) in [(MOST, 200), (MOST + 1, 413), (MOST, 200)] {
         // In pieces, so that no length is told.
         let body = vec![b'x'; length];
