@@ -7,12 +7,12 @@ use std::sync::LazyLock;
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
-/// Whether an agent is one of the bots.
-pub(crate) fn is_known(agent: &[u8]) -> bool {
-    KNOWN.is_match(agent)
+/// What agents of bots match.
+pub(crate) fn known() -> &'static RegexSet {
+    &KNOWN
 }
 
-/// Made when the first agent is looked at, for all configurations.
+/// Made with the first configuration, for all of them.
 static KNOWN: LazyLock<RegexSet> = LazyLock::new(|| {
     let any_of = |names: &[&str]| format!("(?:{})", names.join("|"));
     let rules = [
@@ -286,7 +286,7 @@ mod tests {
             "Microsoft URL Bot",
             "IP2mapBot",
         ] {
-            assert!(is_known(bot.as_bytes()), "{bot}");
+            assert!(known().is_match(bot.as_bytes()), "{bot}");
         }
     }
 
@@ -312,7 +312,7 @@ mod tests {
             "facebookexternalhit",
             "Boto3/x",
         ] {
-            assert!(!is_known(agent.as_bytes()), "{agent}");
+            assert!(!known().is_match(agent.as_bytes()), "{agent}");
         }
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod tests;
 
 use http::{StatusCode, header};
+use regex::bytes::RegexSet;
 use silverback_plugin::{
     AccessCtx, ConfigError, Flow, Handler, Patterns, PhaseResult, Phases, Plugin, PluginEnv,
     Response, Scopes,
@@ -20,6 +21,7 @@ pub use config::Config;
 pub struct BotDetection {
     allow: Patterns,
     deny: Patterns,
+    known: &'static RegexSet,
 }
 
 impl Plugin for BotDetection {
@@ -38,6 +40,7 @@ impl Plugin for BotDetection {
         Ok(BotDetection {
             allow: patterns("allow", config.allow)?,
             deny: patterns("deny", config.deny)?,
+            known: bots::known(),
         })
     }
 }
@@ -55,7 +58,8 @@ impl Handler for BotDetection {
             )));
         }
         let agent = agent.as_bytes().trim_ascii();
-        if !self.allow.is_match(agent) && (self.deny.is_match(agent) || bots::is_known(agent)) {
+        if !self.allow.is_match(agent) && (self.deny.is_match(agent) || self.known.is_match(agent))
+        {
             return Ok(Flow::Exit(Response::error(
                 StatusCode::FORBIDDEN,
                 "Forbidden",
