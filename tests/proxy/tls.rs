@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Body;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
@@ -19,6 +20,16 @@ async fn through(upstream: &Upstream) -> anyhow::Result<Gateway> {
 }
 
 async fn h2(endpoint: Endpoint) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    h2_for(endpoint).await
+}
+
+/// An HTTP/2 connection over TLS, for requests with that kind of body.
+pub(crate) async fn h2_for<B>(endpoint: Endpoint) -> anyhow::Result<SendRequest<B>>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: std::error::Error + Send + Sync,
+{
     let stream = endpoint
         .sni("api.test")
         .protocols(b"\x02h2\x08http/1.1")

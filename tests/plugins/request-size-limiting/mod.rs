@@ -1,10 +1,17 @@
 //! `request-size-limiting`.
 
-use serde_json::json;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use serde_json::{Value, json};
 use silverback_testkit::gateway::{Gateway, Setup};
 use silverback_testkit::upstream::Upstream;
 
 use crate::Outcome;
+use crate::proxy::tls::h2_for;
 
 const MOST: usize = 100 * 1024;
 
@@ -70,5 +77,30 @@ async fn a_body_that_an_earlier_plugin_read_is_measured_too() -> Outcome {
     };
     send(MOST).expect(200).await?;
     send(MOST + 1).expect(413).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn bodies_over_http2_are_measured_too() -> Outcome {
+    let upstream = Upstream::start().await?;
+    let gateway = limited(Setup::new().tls(), &upstream).await?;
+    let mut sender = h2_for(gateway.tls()).await?;
+    for (length, status) in [(MOST, 200), (MOST + 1, 413), (MOST, 200)] {
+        // In pieces, so that no length is told.
+        let body = vec![b'x'; length];
+        let pieces: Vec<_> = body
+            .chunks(10_000)
+            .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))))
+            .collect();
+        let body = StreamBody::new(futures::stream::iter(pieces));
+        let request = Request::post("https://api.test/").body(body)?;
+        let response = sender.send_request(request).await?;
+        assert_eq!(response.status(), status, "{length}");
+        if status == 413 {
+            let answer = response.into_body().collect().await?.to_bytes();
+            let answer: Value = serde_json::from_slice(&answer)?;
+            assert_eq!(answer["message"], "Request size limit exceeded");
+        }
+    }
     Ok(())
 }
