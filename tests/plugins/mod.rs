@@ -5,8 +5,12 @@ mod acl;
 mod basic_auth;
 #[path = "correlation-id/mod.rs"]
 mod correlation_id;
+#[path = "file-log/mod.rs"]
+mod file_log;
 #[path = "hmac-auth/mod.rs"]
 mod hmac_auth;
+#[path = "http-log/mod.rs"]
+mod http_log;
 mod jwt;
 #[path = "key-auth/mod.rs"]
 mod key_auth;

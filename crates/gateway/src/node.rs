@@ -42,6 +42,9 @@ pub enum Stop {
     Gracefully,
 }
 
+/// How long plugins have, once no request is left, to send what they have gathered.
+const FINISHING: Duration = Duration::from_secs(5);
+
 /// A running node. [`Node::stop`] ends it; dropping it leaves its threads to the end of the process.
 pub struct Node {
     background: Runtime,
@@ -49,6 +52,7 @@ pub struct Node {
     data_plane: Option<DataPlane>,
     admin: Vec<SocketAddr>,
     stopping: watch::Sender<bool>,
+    services: Arc<NodeServices>,
     tasks: Vec<JoinHandle<()>>,
     access_log: Arc<AccessLog>,
     level: LevelControl,
@@ -93,16 +97,15 @@ impl Node {
         datastore.answers(reachable);
         let budgets = budgets(config);
 
+        let counters = store
+            .has_database()
+            .then(|| Arc::new(Counters(store.counters())) as _);
+        let services = NodeServices::new(Some(node_id), background.handle().clone(), counters);
+        let services = Arc::new(services);
         let engine = {
             let registries = Registries {
                 plugins: plugins.clone(),
-                services: Arc::new(NodeServices::new(
-                    Some(node_id),
-                    background.handle().clone(),
-                    store
-                        .has_database()
-                        .then(|| Arc::new(Counters(store.counters())) as _),
-                )),
+                services: services.clone(),
                 pools: Pools::new(Resolver::new(dns(config), background.handle().clone())?),
                 budgets: budgets.clone(),
                 metrics: metrics.clone(),
@@ -219,6 +222,7 @@ impl Node {
         };
         Ok(Node {
             background,
+            services,
             engine,
             data_plane,
             admin,
@@ -292,6 +296,12 @@ impl Node {
         }
         let tasks = self.tasks;
         self.background.block_on(async {
+            let unfinished = self.services.finish(FINISHING).await;
+            if unfinished > 0 {
+                tracing::error!(
+                    "{unfinished} tasks of plugins did not finish: what they had to send is lost"
+                );
+            }
             for task in tasks {
                 let _ = tokio::time::timeout(Duration::from_secs(2), task).await;
             }

@@ -1,10 +1,13 @@
 //! What a plugin sees in each phase. Contexts are views: headers stay in the proxy's own types.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
+use serde_json::value::RawValue;
 
 use crate::RetryTerms;
 use crate::edits::UpstreamEdits;
@@ -123,12 +126,45 @@ pub struct LogCtx<'a> {
     pub request: RequestView<'a>,
     /// Facts, complete.
     pub facts: &'a Facts,
+    /// When it was over.
+    pub ended: Instant,
+    /// What plugins wanted changed in the upstream request.
+    pub upstream: &'a UpstreamEdits,
+    /// What only logs ask for.
+    pub source: &'a dyn LogSource,
     /// Headers of the response, where there was one.
     pub response_headers: Option<&'a HeaderMap>,
     /// The matched route.
     pub route: Option<&'a RouteInfo>,
     /// Its service.
     pub service: Option<&'a ServiceInfo>,
+}
+
+/// What only logs ask for of an exchange. It is found out when it is asked for, so that requests that nobody logs pay nothing for it.
+pub trait LogSource {
+    /// The row of the matched route as the Admin API shows it, without what is null.
+    fn route(&self) -> Option<&RawValue>;
+    /// The row of its service.
+    fn service(&self) -> Option<&RawValue>;
+    /// The row of the consumer.
+    fn consumer(&self) -> Option<Cow<'_, RawValue>>;
+    /// Path and query as they go upstream; `None` without a route.
+    fn upstream_target(&self) -> Option<Cow<'_, [u8]>>;
+    /// Bytes of the request as it was received: head and body.
+    fn request_size(&self) -> u64;
+    /// Bytes of the response as it was sent: head and body.
+    fn response_size(&self) -> u64;
+    /// TLS with the client.
+    fn tls(&self) -> Option<Tls<'_>>;
+}
+
+/// TLS with the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tls<'a> {
+    /// As OpenSSL names it: `TLSv1.3`.
+    pub version: &'a str,
+    /// The cipher suite, as OpenSSL names it.
+    pub cipher: &'a str,
 }
 
 /// Why an attempt failed.

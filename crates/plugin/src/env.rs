@@ -29,6 +29,14 @@ pub struct PluginEnv<'a> {
     pub services: &'a dyn Services,
 }
 
+/// The name of the machine; empty where it does not say.
+pub fn hostname() -> String {
+    let name = ["/proc/sys/kernel/hostname", "/etc/hostname"]
+        .into_iter()
+        .find_map(|f| std::fs::read_to_string(f).ok());
+    name.unwrap_or_default().trim().to_owned()
+}
+
 /// A task for the node's background runtime.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -44,6 +52,17 @@ pub trait Services: Send + Sync {
 
     /// Runs a task on the node's background runtime.
     fn spawn(&self, task: Task);
+
+    /// As [`Services::spawn`], for a task that may have something to finish: when the node stops it waits a few seconds for such tasks. They
+    /// learn of it from [`Services::stopping`].
+    fn spawn_to_finish(&self, task: Task) {
+        self.spawn(task);
+    }
+
+    /// Is over when the node stops, as soon as no request is left. Never where nobody says so.
+    fn stopping(&self) -> Task {
+        Box::pin(std::future::pending())
+    }
 
     /// Counters shared by all nodes; `None` when the node has no database.
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>>;

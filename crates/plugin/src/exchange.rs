@@ -40,12 +40,13 @@
 
 mod fakes;
 mod outcome;
+mod source;
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -65,6 +66,7 @@ use crate::{
 
 pub use fakes::{FakeCounters, FakeDirectory, FakeServices, consumer};
 pub use outcome::{Head, Outcome};
+use source::{FakeSource, attempt};
 
 /// Checks a configuration against the plugin's schema and fills its defaults.
 ///
@@ -98,6 +100,7 @@ pub fn definition<P: Handler>() -> EntityDef {
         ],
     );
     let def = PluginDef::of::<P>();
+    let protocols = def.protocols();
     let config = RecordDef {
         fields: def.config.fields,
         checks: Vec::new(),
@@ -108,7 +111,6 @@ pub fn definition<P: Handler>() -> EntityDef {
         service: def.scopes.service,
         route: def.scopes.route,
     };
-    let protocols = def.protocols();
     plugin_entity(&base, def.name, config, def.checks, protocols, scopes)
 }
 
@@ -203,6 +205,13 @@ impl<P: Handler> Compiled<P> {
     }
 }
 
+impl<P> From<P> for Compiled<P> {
+    /// A plugin that was made in another way than from a configuration alone.
+    fn from(plugin: P) -> Self {
+        Compiled { plugin }
+    }
+}
+
 /// One request, what is known about it, and what the upstream would answer.
 pub struct Exchange {
     request: http::request::Parts,
@@ -217,6 +226,7 @@ pub struct Exchange {
     route: RouteInfo,
     service: Option<ServiceInfo>,
     response: (StatusCode, HeaderMap, Bytes),
+    tls: bool,
 }
 
 impl Exchange {
@@ -251,6 +261,7 @@ impl Exchange {
                 name: Some("s".to_owned()),
             }),
             response: (StatusCode::OK, HeaderMap::new(), Bytes::new()),
+            tls: false,
         }
     }
 
@@ -351,6 +362,12 @@ impl Exchange {
         self
     }
 
+    /// Over TLS.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// Runs a plugin with that configuration.
     ///
     /// # Panics
@@ -370,12 +387,13 @@ impl Exchange {
         let mut facts = Facts::new(
             *b"0123456789abcdef0123456789abcdef",
             SocketAddr::new(self.client_ip, 40000),
-            "http",
-            8000,
+            if self.tls { "https" } else { "http" },
+            if self.tls { 8443 } else { 8000 },
         );
         facts.started_at = self.at;
         facts.server = Some(IpAddr::from([127, 0, 0, 1]));
         (facts.connection, facts.connection_requests) = (7, 1);
+        facts.log_values.want(P::PHASES.has(Phases::LOG));
         facts.consumer.clone_from(&self.caller);
         facts.credential.clone_from(&self.caller_credential);
         let mut edits = UpstreamEdits::default();
@@ -413,6 +431,13 @@ impl Exchange {
             Err(e) => Some(Err(e)),
         };
         facts.local_response = exit.is_some();
+        if exit.is_none() && self.service.is_some() {
+            facts.attempts.push(attempt(self.at, self.response.0));
+            facts.proxied = Some(facts.started + Duration::from_millis(2));
+            facts.upstream_header = Some(facts.started + Duration::from_millis(15));
+        } else {
+            facts.responded = Some(facts.started + Duration::from_millis(2));
+        }
         let (mut head, mut response_body, exited, failure) = self.respond(exit, &facts);
         if P::PHASES.has(Phases::HEADER_FILTER) {
             let mut ctx = ResponseCtx {
@@ -435,9 +460,15 @@ impl Exchange {
         facts.status = head.status.as_u16();
         facts.response_bytes = response_body.len() as u64;
         if P::PHASES.has(Phases::LOG) {
+            let response = (&head.headers, response_body.len());
+            let consumer = facts.consumer.as_deref();
+            let source = FakeSource::new(&self, &edits, consumer, response);
             plugin.log(&LogCtx {
                 request: view,
                 facts: &facts,
+                ended: facts.started + Duration::from_millis(20),
+                upstream: &edits,
+                source: &source,
                 response_headers: Some(&head.headers),
                 route: Some(&self.route),
                 service: self.service.as_ref(),

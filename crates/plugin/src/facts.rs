@@ -10,8 +10,16 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::RetryTerms;
+use crate::log_values::LogValues;
 use crate::prepared::Prepared;
 use crate::slots::Slots;
+
+/// The id of the one workspace. Kong has this one without a database (`DECLARATIVE_DEFAULT_WORKSPACE_ID` in `kong/constants.lua`); with one
+/// it makes up another at each installation.
+pub const WORKSPACE_ID: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
+
+/// The name of the one workspace.
+pub const WORKSPACE_NAME: &str = "default";
 
 /// A consumer, as plugins see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,9 +94,11 @@ pub struct Attempt {
     pub target: SocketAddr,
     /// When it began.
     pub started: SystemTime,
+    /// How long choosing the target took; measured only for requests that some plugin logs.
+    pub choosing: Option<Duration>,
     /// How long choosing and connecting took.
     pub connect: Option<Duration>,
-    /// The upstream's status when it failed by status.
+    /// The upstream's status, where it answered.
     pub status: Option<u16>,
     /// Why it failed; `None` for the one that did not.
     pub failure: Option<&'static str>,
@@ -131,12 +141,16 @@ pub struct Facts {
     pub upstream_header: Option<Instant>,
     /// Whether the response is the gateway's own.
     pub local_response: bool,
+    /// When the head of the gateway's own response was made.
+    pub responded: Option<Instant>,
     /// Status sent to the client.
     pub status: u16,
     /// Bytes of the response's body sent to the client.
     pub response_bytes: u64,
     /// Bytes of the request's body received.
     pub request_bytes: u64,
+    /// What plugins add to what is logged.
+    pub log_values: LogValues,
     /// State of plugins.
     pub slots: Slots,
 }
@@ -162,9 +176,11 @@ impl Facts {
             proxied: None,
             upstream_header: None,
             local_response: false,
+            responded: None,
             status: 0,
             response_bytes: 0,
             request_bytes: 0,
+            log_values: LogValues::default(),
             slots: Slots::default(),
         }
     }

@@ -15,18 +15,24 @@ pub mod exchange;
 pub mod facts;
 pub mod flow;
 pub mod header;
+pub mod log_values;
 pub mod prepared;
+pub mod shown;
 pub mod slots;
 
 pub use compact_str::CompactString;
-pub use context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, RequestView, ResponseCtx, ResponseHead};
+pub use context::{
+    AccessCtx, BodyCtx, FailureCtx, LogCtx, LogSource, RequestView, ResponseCtx, ResponseHead, Tls,
+};
 pub use edits::{HeaderEdit, UpstreamEdits};
 pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};
 pub use erased::{DynHandler, PluginDef};
 pub use facts::{Attempt, Consumer, Credential, Directory, Facts, Lookup, RouteInfo, ServiceInfo};
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
+pub use log_values::LogValues;
 pub use prepared::Prepared;
+pub use shown::Shown;
 pub use silverback_schema as schema;
 pub use slots::Slots;
 

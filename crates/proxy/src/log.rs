@@ -1,15 +1,17 @@
 //! The end of a request: its log line, its metrics, the plugins' `log`. Exactly once per request.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Version, header};
 use pingora_core::{Error, ErrorSource};
-use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use silverback_plugin::{LogCtx, Phases};
+use serde_json::value::RawValue;
+use silverback_plugin::{LogCtx, LogSource, Phases, Tls};
 use silverback_telemetry::{AccessRecord, Collect, RequestOutcome, Source};
 
 use crate::exchange::{Exchange, view};
+use crate::upstream_headers::edited_target;
 
 /// nginx' status for a client that did not wait.
 const CLIENT_CLOSED: u16 = 499;
@@ -36,6 +38,9 @@ pub(crate) fn finish(session: &Session, error: Option<&Error>, x: &mut Exchange)
         let ctx = LogCtx {
             request: view(client, client.raw_path()),
             facts: &x.facts,
+            ended: Instant::now(),
+            upstream: &x.edits,
+            source: &Ended { session, x },
             response_headers: written.map(|w| &w.headers),
             route: route.map(|r| r.info()),
             service: x.service().map(|s| &s.info),
@@ -56,15 +61,15 @@ fn count(session: &Session, x: &Exchange) {
         request_us = micros(f.started.elapsed());
         upstream_us = waiting(x).map(micros);
         // As in Kong (`kong/pdk/log.lua`) the time in which a response went through to the client is in neither of the two.
-        kong_us = f.proxied.map_or(request_us, |proxied| {
-            micros(proxied.saturating_duration_since(f.started))
+        let done = f.proxied.or(f.responded);
+        kong_us = done.map_or(request_us, |done| {
+            micros(done.saturating_duration_since(f.started))
         });
     }
     let (mut ingress_bytes, mut egress_bytes) = (0, 0);
     if collect.bandwidth {
-        ingress_bytes = session.to_h1_raw().len() as u64 + f.request_bytes;
-        let head = session.response_written().map_or(0, head_length);
-        egress_bytes = head as u64 + f.response_bytes;
+        ingress_bytes = request_size(session, x);
+        egress_bytes = response_size(session, x);
     }
     let outcome = RequestOutcome {
         code: f.status,
@@ -83,12 +88,70 @@ fn count(session: &Session, x: &Exchange) {
     route.metrics.record(collect, &outcome);
 }
 
-/// How long the head of a response is in HTTP/1.1.
-fn head_length(head: &ResponseHeader) -> usize {
-    let reason = head.get_reason_phrase().map_or(0, str::len);
-    let fields = head.headers.iter();
-    let fields = fields.map(|(k, v)| k.as_str().len() + v.len() + ": \r\n".len());
-    "HTTP/1.1 200 \r\n\r\n".len() + reason + fields.sum::<usize>()
+/// Head and body as they were received.
+fn request_size(session: &Session, x: &Exchange) -> u64 {
+    session.to_h1_raw().len() as u64 + x.facts.request_bytes
+}
+
+/// Head and body as they were sent, a body's framing aside.
+fn response_size(session: &Session, x: &Exchange) -> u64 {
+    let head = session.response_written().map_or(0, |h| {
+        let lines = h
+            .headers
+            .iter()
+            .map(|(k, v)| k.as_str().len() + v.len() + 4);
+        let reason = h.status.canonical_reason().unwrap_or_default();
+        lines.sum::<usize>() + "HTTP/1.1 200 \r\n\r\n".len() + reason.len()
+    });
+    head as u64 + x.facts.response_bytes
+}
+
+/// An exchange that is over, for plugins that log it.
+struct Ended<'a> {
+    session: &'a Session,
+    x: &'a Exchange,
+}
+
+impl LogSource for Ended<'_> {
+    fn route(&self) -> Option<&RawValue> {
+        self.x.route()?.text()
+    }
+
+    fn service(&self) -> Option<&RawValue> {
+        self.x.service()?.text()
+    }
+
+    fn consumer(&self) -> Option<Cow<'_, RawValue>> {
+        let id = self.x.facts.consumer.as_ref()?.id;
+        self.x.snapshot.directory.consumer_text(id).map(Cow::Owned)
+    }
+
+    fn upstream_target(&self) -> Option<Cow<'_, [u8]>> {
+        self.x.route()?;
+        let sent = self.x.target.as_deref();
+        let target = sent.unwrap_or_else(|| self.session.req_header().raw_path());
+        let edits = &self.x.edits;
+        if edits.path.is_none() && edits.query.is_none() {
+            return Some(Cow::Borrowed(target));
+        }
+        Some(Cow::Owned(edited_target(target, edits)))
+    }
+
+    fn request_size(&self) -> u64 {
+        request_size(self.session, self.x)
+    }
+
+    fn response_size(&self) -> u64 {
+        response_size(self.session, self.x)
+    }
+
+    fn tls(&self) -> Option<Tls<'_>> {
+        let tls = self.session.digest()?.ssl_digest.as_ref()?;
+        Some(Tls {
+            version: &tls.version,
+            cipher: &tls.cipher,
+        })
+    }
 }
 
 fn access(session: &Session, x: &Exchange) {

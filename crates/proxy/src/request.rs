@@ -190,6 +190,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     *matched = Some(found.entry);
     let route = &snapshot.routes[found.entry];
     route.metrics.prefetch();
+    facts.log_values.want(route.chain.has(Phases::LOG));
     let forwarded_proto = if *trusted {
         client
             .headers

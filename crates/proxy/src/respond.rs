@@ -1,5 +1,7 @@
 //! The gateway's own responses. Every one of them goes through [`respond`], so that plugins see them as they see the upstream's.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::Result;
@@ -91,6 +93,7 @@ fn prepare(
         }
     }
     x.facts.local_response = true;
+    x.facts.responded = Some(Instant::now());
     let mut body = Some(body);
     let chain_has = |x: &Exchange, phase| x.chain().has(phase);
     let length = |body: &Option<Bytes>| body.as_ref().map_or(0, Bytes::len);

@@ -45,10 +45,11 @@ pub(crate) fn local(resp: &mut ResponseHeader, x: &Exchange, asked: bool) -> Res
             resp.insert_header(W_VIA, VIA_1)?;
         }
     } else if config.response_latency {
-        resp.insert_header(
-            W_RESPONSE_LATENCY,
-            number(millis(x.facts.started.elapsed())),
-        )?;
+        let took = match x.facts.responded {
+            Some(at) => at.saturating_duration_since(x.facts.started),
+            None => x.facts.started.elapsed(),
+        };
+        resp.insert_header(W_RESPONSE_LATENCY, number(millis(took)))?;
     }
     if config.server {
         resp.insert_header(W_SERVER, SERVER)?;

@@ -73,9 +73,11 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     // Each attempt takes the body from its first byte.
     *body_sent = false;
     *body_seen = 0;
+    let logged = route.chain.has(Phases::LOG);
     facts.attempts.push(Attempt {
         target,
         started: SystemTime::now(),
+        choosing: logged.then(|| begun.elapsed()),
         connect: None,
         status: None,
         failure: None,

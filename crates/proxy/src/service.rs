@@ -133,6 +133,9 @@ impl ProxyHttp for Proxy {
             let status = response.status.as_u16();
             let arrived = Instant::now();
             x.facts.upstream_header = Some(arrived);
+            if let Some(attempt) = x.facts.attempts.last_mut() {
+                attempt.status = Some(status);
+            }
             if retry::interesting(x, status) {
                 let failure = retry::of_response(status, &response.headers);
                 if retry::decide(session, x, failure, Some(&response.headers)) {

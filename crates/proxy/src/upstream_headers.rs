@@ -242,7 +242,8 @@ fn apply(req: &mut RequestHeader, edits: &UpstreamEdits) -> Result<()> {
     Ok(())
 }
 
-fn edited_target(target: &[u8], edits: &UpstreamEdits) -> Vec<u8> {
+/// Path and query as plugins left them.
+pub(crate) fn edited_target(target: &[u8], edits: &UpstreamEdits) -> Vec<u8> {
     let path = strip_query(target);
     let query = target.get(path.len() + 1..);
     let mut out = edits.path.as_deref().map_or(path, str::as_bytes).to_vec();

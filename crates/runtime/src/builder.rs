@@ -113,7 +113,8 @@ impl Builder {
         self.directory = DirectoryIndex::default();
         self.credentials = Credentials::default();
         for c in self.tables.consumers.values() {
-            self.directory.put_consumer(credentials::consumer(c));
+            self.directory
+                .put_consumer(credentials::consumer(c), c.clone());
         }
         let known = self.registries.plugins.iter().flat_map(|p| &p.entities);
         for def in known {
@@ -153,9 +154,10 @@ impl Builder {
             if entity == "consumers" {
                 match self.tables.consumers.get(&id) {
                     Some(c) => {
-                        let c = credentials::consumer(c);
+                        let row = c.clone();
                         self.directory.remove_consumer(id);
-                        self.directory.put_consumer(c.clone());
+                        self.directory
+                            .put_consumer(credentials::consumer(&row), row);
                         self.credentials
                             .consumer_changed(&mut self.directory, &self.tables, id);
                     }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prefetch_index::prefetch_index;
+use serde_json::value::RawValue;
+use silverback_entities::Consumer as ConsumerRow;
 use silverback_plugin::facts::{Consumer, Credential, Directory};
 use uuid::Uuid;
 
 use crate::sharded::{Entry, Sharded};
+use crate::shown;
 
+/// A consumer with its row, which only logs look at.
 #[derive(Clone)]
-struct ById(Arc<Consumer>);
+struct ById(Arc<Consumer>, Arc<ConsumerRow>);
 
 impl Entry for ById {
     type Key = Uuid;
@@ -86,15 +90,21 @@ impl DirectoryIndex {
         self.by_id.get(&id).map(|e| &e.0)
     }
 
+    /// The row of a consumer as logs show it.
+    pub fn consumer_text(&self, id: Uuid) -> Option<Box<RawValue>> {
+        // Kong's consumers come out of its cache without their workspace.
+        shown::text(&*self.by_id.get(&id)?.1, false)
+    }
+
     fn by_name(&self, name: &str) -> Option<&Arc<Consumer>> {
         self.by_name.get(name).map(|e| &e.0)
     }
 
-    pub(crate) fn put_consumer(&mut self, c: Arc<Consumer>) {
+    pub(crate) fn put_consumer(&mut self, c: Arc<Consumer>, row: Arc<ConsumerRow>) {
         if c.username.is_some() {
             self.by_name.insert(ByName(c.clone()));
         }
-        self.by_id.insert(ById(c));
+        self.by_id.insert(ById(c, row));
     }
 
     pub(crate) fn remove_consumer(&mut self, id: Uuid) {

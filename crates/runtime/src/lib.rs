@@ -11,6 +11,7 @@ pub mod file;
 mod refusing;
 pub mod registry;
 mod sharded;
+mod shown;
 pub mod snapshot;
 pub mod vault;
 

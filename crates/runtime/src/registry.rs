@@ -3,12 +3,15 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use silverback_balancer::{Pool, Resolver};
 use silverback_plugin::env::Task;
 use silverback_plugin::{ClusterCounters, PluginDef, Services};
 use silverback_router::Flavor;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::vault::Environment;
@@ -78,6 +81,8 @@ pub struct NodeServices {
     node_id: Option<Uuid>,
     runtime: Handle,
     counters: Option<Arc<dyn ClusterCounters>>,
+    stopping: CancellationToken,
+    to_finish: TaskTracker,
     shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
 }
 
@@ -92,8 +97,22 @@ impl NodeServices {
             node_id,
             runtime,
             counters,
+            stopping: CancellationToken::new(),
+            to_finish: TaskTracker::new(),
             shared: Mutex::default(),
         }
+    }
+}
+
+impl NodeServices {
+    /// Tells the tasks that have something to finish that no request is left, and waits for them as long as `patience` lasts. Answers how
+    /// many did not finish.
+    pub async fn finish(&self, patience: Duration) -> usize {
+        self.stopping.cancel();
+        self.to_finish.close();
+        // What did not finish is counted: the caller reports it.
+        let _late = tokio::time::timeout(patience, self.to_finish.wait()).await;
+        self.to_finish.len()
     }
 }
 
@@ -116,6 +135,14 @@ impl Services for NodeServices {
 
     fn spawn(&self, task: Task) {
         self.runtime.spawn(task);
+    }
+
+    fn spawn_to_finish(&self, task: Task) {
+        self.to_finish.spawn_on(task, &self.runtime);
+    }
+
+    fn stopping(&self) -> Task {
+        Box::pin(self.stopping.clone().cancelled_owned())
     }
 
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {

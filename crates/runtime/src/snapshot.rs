@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use silverback_balancer::Pool;
 use silverback_entities::{Protocol, Route, Service};
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 use crate::chain::Chain;
 use crate::directory::DirectoryIndex;
+use crate::shown::Text;
 
 /// The configuration of one revision, compiled. Immutable; a request keeps the one it began with.
 pub struct Snapshot {
@@ -163,6 +165,8 @@ pub struct RouteRuntime {
 struct RouteRow {
     info: RouteInfo,
     route: Arc<Route>,
+    /// As logs show it.
+    text: Text,
 }
 
 /// The parts of a [`RouteRuntime`] that do not follow from its row.
@@ -190,8 +194,14 @@ impl RouteRuntime {
                     name: route.name.clone(),
                 },
                 route: route.clone(),
+                text: Text::default(),
             }),
         }
+    }
+
+    /// The row as logs show it.
+    pub fn text(&self) -> Option<&RawValue> {
+        self.row.text.of(&*self.row.route)
     }
 
     /// As plugins see it.
@@ -242,6 +252,8 @@ pub struct ServiceRuntime {
     pub budgets: Budgets,
     /// Where its retries are counted.
     pub metrics: Arc<ServiceMetrics>,
+    /// As logs show it.
+    pub(crate) text: Text,
 }
 
 /// A certificate with its chain, and its key.
@@ -275,6 +287,11 @@ impl ClientCertificate {
 }
 
 impl ServiceRuntime {
+    /// The row as logs show it.
+    pub fn text(&self) -> Option<&RawValue> {
+        self.text.of(&*self.service)
+    }
+
     /// Whether gRPC, and so HTTP/2, is spoken with the upstream.
     pub fn grpc(&self) -> bool {
         matches!(self.service.protocol, Protocol::Grpc | Protocol::Grpcs)

@@ -107,7 +107,7 @@ pub struct Field {
     /// The forbidden values.
     pub not_one_of: Option<Vec<Value>>,
     /// Inclusive bounds.
-    pub between: Option<(i64, i64)>,
+    pub between: Option<(f64, f64)>,
     /// Must be greater than this.
     pub gt: Option<f64>,
     /// Must equal this; `Some(Null)` forbids any value.
@@ -122,6 +122,8 @@ pub struct Field {
     pub starts_with: Option<&'static str>,
     /// A Lua pattern which must match.
     pub matches: Option<&'static str>,
+    /// What is said when `matches` is violated; Kong's default (`invalid value: <value>`) when `None`.
+    pub err: Option<&'static str>,
     /// Lua patterns which must not match.
     pub match_none: Vec<Pattern>,
     /// Lua patterns which must all match.
@@ -184,6 +186,7 @@ impl Field {
             len_eq: None,
             starts_with: None,
             matches: None,
+            err: None,
             match_none: Vec::new(),
             match_all: Vec::new(),
             match_any: None,
@@ -268,6 +271,13 @@ impl Field {
 
     /// Inclusive bounds.
     pub fn between(mut self, low: i64, high: i64) -> Self {
+        // Bounds of fields are far below 2^53.
+        self.between = Some((low as f64, high as f64));
+        self
+    }
+
+    /// Inclusive bounds that are no whole numbers.
+    pub fn between_fractions(mut self, low: f64, high: f64) -> Self {
         self.between = Some((low, high));
         self
     }
@@ -317,6 +327,13 @@ impl Field {
     /// A Lua pattern which must match.
     pub fn matches(mut self, lua: &'static str) -> Self {
         self.matches = Some(lua);
+        self
+    }
+
+    /// A Lua pattern which must match, with its text.
+    pub fn matches_or(mut self, lua: &'static str, err: &'static str) -> Self {
+        self.matches = Some(lua);
+        self.err = Some(err);
         self
     }
 

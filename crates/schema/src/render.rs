@@ -130,12 +130,16 @@ fn rules(f: &Field) -> Map<String, Value> {
     }
     let patterns =
         |list: &[Pattern]| (!list.is_empty()).then(|| list.iter().map(pattern).collect());
-    let values: [(&str, Option<Value>); 19] = [
+    let values: [(&str, Option<Value>); 20] = [
         ("required", f.required.map(Value::from)),
         ("default", f.default.clone()),
         ("one_of", f.one_of.clone().map(Value::from)),
         ("not_one_of", f.not_one_of.clone().map(Value::from)),
-        ("between", f.between.map(|(low, high)| json!([low, high]))),
+        (
+            "between",
+            f.between
+                .map(|(low, high)| json!([number(low), number(high)])),
+        ),
         ("gt", f.gt.map(number)),
         ("eq", f.eq.clone()),
         ("len_min", f.len_min.map(Value::from)),
@@ -143,6 +147,7 @@ fn rules(f: &Field) -> Map<String, Value> {
         ("len_eq", f.len_eq.map(Value::from)),
         ("starts_with", f.starts_with.map(Value::from)),
         ("match", f.matches.map(Value::from)),
+        ("err", f.err.map(Value::from)),
         ("match_none", patterns(&f.match_none)),
         ("match_all", patterns(&f.match_all)),
         (

@@ -80,13 +80,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("silverback-balancer", &["silverback-entities"]),
     ("silverback-entities", &["silverback-schema"]),
     ("silverback-plugin", &["silverback-schema"]),
+    ("silverback-export", &["silverback-plugin"]),
     ("silverback-schema", &[]),
     ("silverback-retry", &[]),
     ("silverback-telemetry", &[]),
 ];
 
-/// What a plugin may import of the house.
-const PLUGIN_MAY: &str = "silverback-plugin";
+/// What a plugin may import of the house: the contract, and what those share that send data elsewhere.
+const PLUGIN_MAY: &[&str] = &["silverback-plugin", "silverback-export"];
 
 /// The explicit list of plugins, the one plugin crate that may name others.
 const BUNDLED: &str = "silverback-bundled";
@@ -230,10 +231,12 @@ pub(crate) fn table() -> Vec<String> {
         };
         lines.push(format!("| `{room}` | {may} |"));
     }
+    let may: Vec<_> = PLUGIN_MAY.iter().map(|name| format!("`{name}`")).collect();
+    let may = may.join(", ");
     lines.push(format!(
-        "| each crate under `plugins/` | `{PLUGIN_MAY}`, and what it alone needs from outside |"
+        "| each crate under `plugins/` | {may}, and what it alone needs from outside |"
     ));
-    lines.push(format!("| `{BUNDLED}` | `{PLUGIN_MAY}` and every plugin |"));
+    lines.push(format!("| `{BUNDLED}` | {may} and every plugin |"));
     lines
 }
 
@@ -289,7 +292,7 @@ fn crossing(from: &Crate, to: &Dependency, crates: &[Crate]) -> Option<String> {
         return None;
     }
     Some(match place(&from.name) {
-        _ if from.is_plugin => format!("a plugin imports only {PLUGIN_MAY}"),
+        _ if from.is_plugin => format!("a plugin imports only {}", PLUGIN_MAY.join(", ")),
         Some(may) if !may.is_empty() => format!("it may import {}", may.join(", ")),
         _ => "it may import nothing of the house".into(),
     })
@@ -303,7 +306,7 @@ fn may_import(from: &Crate, to: &str, crates: &[Crate]) -> bool {
     if from.is_plugin {
         let every_plugin =
             from.name == BUNDLED && crates.iter().any(|c| c.is_plugin && c.name == to);
-        return to == PLUGIN_MAY || (every_plugin && to != BUNDLED);
+        return PLUGIN_MAY.contains(&to) || (every_plugin && to != BUNDLED);
     }
     place(&from.name).is_some_and(|may| may.contains(&to))
 }
@@ -423,6 +426,8 @@ mod tests {
             1
         );
         assert!(house("silverback-acl", true, &["silverback-plugin", "redis"]).is_empty());
+        let shared = ["silverback-plugin", "silverback-export"];
+        assert!(house("silverback-acl", true, &shared).is_empty());
     }
 
     #[test]

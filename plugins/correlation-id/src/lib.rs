@@ -69,7 +69,7 @@ impl Handler for CorrelationId {
     fn access(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
         let given = ctx.header(self.header.name()).filter(|v| !v.is_empty());
         let id = match given {
-            Some(_) if !self.echo => return Ok(Flow::Next),
+            Some(_) if !self.echo && !ctx.facts.log_values.wanted() => return Ok(Flow::Next),
             Some(given) => given.clone(),
             None => {
                 let made = self.generator.make(ctx.facts)?;
@@ -77,6 +77,8 @@ impl Handler for CorrelationId {
                 made
             }
         };
+        let text = || String::from_utf8_lossy(id.as_bytes()).into();
+        ctx.facts.log_values.set("correlation_id", text);
         if self.echo {
             ctx.facts.slots.insert(Id(id));
         }

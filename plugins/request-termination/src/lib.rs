@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::InvalidHeaderName;
 use http::{HeaderName, HeaderValue, StatusCode};
 use silverback_plugin::schema::EntityCheck;
+use silverback_plugin::shown::arguments;
 use silverback_plugin::{
     AccessCtx, Body, ConfigError, Flow, Handler, PhaseResult, Phases, Plugin, PluginEnv, Response,
 };
@@ -150,6 +151,6 @@ impl Trigger {
 
     fn pulled(&self, ctx: &AccessCtx<'_>) -> bool {
         ctx.header(&self.header).is_some()
-            || echo::arguments(ctx).any(|(name, _)| name == self.argument)
+            || arguments(echo::query(ctx)).any(|(name, _)| name == self.argument)
     }
 }

@@ -194,8 +194,8 @@ fn plain(field: &Field, shape: Shape, names: Names<'_>) -> Value {
         Kind::Abstract => json!({ "type": "object" }),
     };
     if let Some((low, high)) = field.between {
-        out["minimum"] = low.into();
-        out["maximum"] = high.into();
+        out["minimum"] = bound(low);
+        out["maximum"] = bound(high);
     }
     if let Some(low) = field.gt {
         out["exclusiveMinimum"] = json!(low);
@@ -313,6 +313,15 @@ fn escaped(text: &str) -> String {
             special.then_some('\\').into_iter().chain([c])
         })
         .collect()
+}
+
+/// A bound, as a whole number where it is one.
+fn bound(n: f64) -> Value {
+    if n.fract() == 0.0 {
+        Value::from(n as i64)
+    } else {
+        json!(n)
+    }
 }
 
 #[cfg(test)]

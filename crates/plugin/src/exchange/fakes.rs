@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::env::{Increment, Task};
@@ -123,6 +124,7 @@ impl Directory for FakeDirectory {
 pub struct FakeServices {
     shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
     counters: Option<Arc<dyn ClusterCounters>>,
+    stopping: watch::Sender<bool>,
 }
 
 impl FakeServices {
@@ -132,6 +134,11 @@ impl FakeServices {
             counters: Some(counters),
             ..Self::default()
         }
+    }
+
+    /// Tells tasks that the node stops.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
     }
 }
 
@@ -155,6 +162,16 @@ impl Services for FakeServices {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(task);
         }
+    }
+
+    fn stopping(&self) -> Task {
+        let mut stopping = self.stopping.subscribe();
+        Box::pin(async move {
+            // An error means that the node is gone without having been stopped.
+            if stopping.wait_for(|s| *s).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
     }
 
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use silverback_entities::{Protocol, Route, Service, Tables};
 use silverback_plugin::ServiceInfo;
+use silverback_plugin::facts::WORKSPACE_NAME;
 use silverback_retry::{Budgets, Ceiling, Identity, Settings};
 use silverback_telemetry::RouteIdentity;
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use super::Problem;
 use super::certificates::Pair;
 use crate::chain::Chain;
 use crate::registry::Registries;
+use crate::shown::Text;
 use crate::snapshot::{ClientCertificate, RouteParts, RouteRuntime, ServiceRuntime};
 use crate::vault::Vaults;
 
@@ -123,7 +125,7 @@ pub(super) fn route(
             .clone()
             .unwrap_or_else(|| row.id.to_string())
             .into(),
-        workspace: "default".into(),
+        workspace: WORKSPACE_NAME.into(),
     };
     let parts = RouteParts {
         service: service.cloned(),
@@ -225,5 +227,6 @@ fn compile(
             .metrics
             .service(row.name.as_deref().unwrap_or(&row.host)),
         service: row.clone(),
+        text: Text::default(),
     }
 }

@@ -9,6 +9,8 @@ use super::text;
 pub struct UrlParts<'a> {
     /// Before the first `:`, when it looks like a scheme; `127.0.0.1:80` has the scheme `127.0.0.1`.
     pub scheme: Option<&'a str>,
+    /// A user, and a password behind a `:`.
+    pub userinfo: Option<&'a str>,
     /// Without user, port and the brackets of an IPv6 address.
     pub host: Option<&'a str>,
     /// After the last `:` of the authority; may be empty or no number.
@@ -33,7 +35,11 @@ pub fn split_url(url: &str) -> UrlParts<'_> {
         let end = after.find(['/', '?', '#']).unwrap_or(after.len());
         let (authority, path) = after.split_at(end);
         rest = path;
-        let mut host = authority.split_once('@').map_or(authority, |(_, h)| h);
+        let mut host = authority;
+        if let Some((userinfo, h)) = authority.split_once('@') {
+            parts.userinfo = Some(userinfo);
+            host = h;
+        }
         if let Some((h, port)) = host.rsplit_once(':')
             && !port.contains(']')
         {
@@ -85,6 +91,7 @@ mod tests {
             full,
             UrlParts {
                 scheme: Some("https"),
+                userinfo: None,
                 host: Some("example.com"),
                 port: Some("8443"),
                 path: Some("/a")

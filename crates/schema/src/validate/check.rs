@@ -221,7 +221,7 @@ fn rules(said: Said<'_>, eq: Option<&Value>, v: &Value) -> Result<(), Value> {
             return fail("expected a valid timestamp".into());
         }
         if let Some((low, high)) = said.pick(|f| f.between)
-            && (n < low as f64 || n > high as f64)
+            && (n < low || n > high)
         {
             return fail(format!("value should be between {low} and {high}"));
         }
@@ -317,7 +317,8 @@ fn strings(said: Said<'_>, s: &str) -> Result<(), Value> {
         .pick(|f| f.matches)
         .is_some_and(|lua| !is_match(lua, s))
     {
-        return Err(format!("invalid value: {s}").into());
+        let err = said.pick(|f| f.err).map(str::to_owned);
+        return Err(err.unwrap_or_else(|| format!("invalid value: {s}")).into());
     }
     if let Some(p) = said
         .patterns(|f| &f.match_all)

@@ -1,0 +1,149 @@
+//! Requests over HTTP and HTTPS, on connections that are kept.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_openssl::client::legacy::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use tokio::time::timeout;
+
+/// What we call ourselves.
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("silverback/", env!("CARGO_PKG_VERSION")));
+
+/// The longest body of an answer that is read.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// A client with its connections. Use it in tasks on the node's background runtime: connections live there.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    timeout: Duration,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// TLS cannot be set up.
+    #[error("TLS: {0}")]
+    Tls(#[from] ErrorStack),
+    /// It took too long.
+    #[error("timeout")]
+    Timeout,
+    /// No connection, or it broke.
+    #[error("{0}")]
+    Broken(String),
+    /// The body is longer than we read.
+    #[error("the answer is too long")]
+    TooLong,
+}
+
+impl HttpClient {
+    /// A client. `timeout` is for connecting, for the head of an answer and for its body, each; an idle connection is kept for `keepalive`.
+    /// With `verify` the certificates of servers have to be good.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(timeout: Duration, keepalive: Duration, verify: bool) -> Result<Self, HttpError> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(timeout));
+        let mut https = HttpsConnector::with_connector(http, connector(verify)?)?;
+        https.set_callback(move |tls, _| {
+            tls.set_verify_hostname(verify);
+            Ok(())
+        });
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(keepalive)
+            .http1_title_case_headers(true)
+            .build(https);
+        Ok(HttpClient { client, timeout })
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, HttpError> {
+        let mut request = request.map(Full::new);
+        request.headers_mut().entry(USER_AGENT).or_insert(AGENT);
+        // Connecting has its own limit, and comes first.
+        let answer = timeout(self.timeout.saturating_mul(2), self.client.request(request)).await;
+        let answer = answer
+            .map_err(|_| HttpError::Timeout)?
+            .map_err(|e| HttpError::Broken(with_causes(&e)))?;
+        let (head, body) = answer.into_parts();
+        let body = timeout(self.timeout, Limited::new(body, MAX_ANSWER).collect()).await;
+        let body = body.map_err(|_| HttpError::Timeout)?.map_err(|e| {
+            if e.is::<LengthLimitError>() {
+                HttpError::TooLong
+            } else {
+                HttpError::Broken(with_causes(e.as_ref()))
+            }
+        })?;
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body: body.to_bytes(),
+        })
+    }
+}
+
+/// TLS as a client.
+pub(crate) fn connector(verify: bool) -> Result<openssl::ssl::SslConnectorBuilder, ErrorStack> {
+    let mut tls = SslConnector::builder(SslMethod::tls_client())?;
+    if !verify {
+        tls.set_verify(SslVerifyMode::NONE);
+    }
+    Ok(tls)
+}
+
+/// An error with what caused it: the outer ones say little.
+pub(crate) fn with_causes(e: &dyn Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = e.source();
+    while let Some(e) = cause {
+        let said = e.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = e.source();
+    }
+    text
+}
+
+/// The header that says who calls, from `user:password`.
+pub fn basic_authorization(userinfo: &str) -> Option<HeaderValue> {
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(userinfo);
+    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,23 @@
+//! What plugins that send data elsewhere share.
+//!
+//! * [`Entry`]: what Kong logs of an exchange (`kong.log.serialize`).
+//! * [`Queue`]: Kong's batch queue, from proxy threads, which never wait, to a task in the background that sends, and tries again.
+//! * [`HttpClient`], [`TcpSender`], [`UdpSender`]: ways out.
+//! * [`fields`]: fields that several plugins' configurations have.
+//!
+//! Plugins import this room beside `silverback-plugin`.
+
+pub mod entry;
+pub mod fields;
+pub mod http;
+mod limited;
+pub mod queue;
+pub mod tcp;
+pub mod udp;
+
+pub use entry::Entry;
+pub use http::{Answer, HttpClient, HttpError};
+pub use limited::Limited;
+pub use queue::{Deliver, Queue, QueueConfig, Queued, Terms};
+pub use tcp::TcpSender;
+pub use udp::UdpSender;
