@@ -384,6 +384,13 @@ async fn rate_limiting_as_kong() -> Outcome {
 }
 
 #[tokio::test]
+async fn transformers_as_kong() -> Outcome {
+    let bench = Bench::new(Setup::new()).await?;
+    bench.replay("proxy/J-transformers").await?.demand(95.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn precedence_of_plugins_as_kong() -> Outcome {
     let bench = Bench::new(Setup::new()).await?;
     bench.replay("proxy/P-precedence").await?.demand(95.0, 0);

@@ -20,3 +20,5 @@ mod prometheus;
 mod rate_limiting;
 #[path = "request-termination/mod.rs"]
 mod request_termination;
+#[path = "request-transformer/mod.rs"]
+mod request_transformer;

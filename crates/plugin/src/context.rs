@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::RetryTerms;
-use crate::edits::UpstreamEdits;
+use crate::edits::{UpstreamEdits, values_after};
 use crate::facts::{Directory, Facts, RouteInfo, ServiceInfo};
 use crate::flow::PluginError;
 use crate::header::HeaderKey;
@@ -56,6 +57,32 @@ pub trait BodySource: Send {
     async fn read(&mut self, max: usize) -> Result<Bytes, PluginError>;
 }
 
+/// What the groups of the route's regular expression matched in the path. The whole match is number 0; a group that took no part is `None`,
+/// and is left out of those with a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captures {
+    /// By number.
+    pub numbered: Vec<Option<String>>,
+    /// By name.
+    pub named: Vec<(String, String)>,
+}
+
+/// Tells [`Captures`] to a plugin that asks: matching the path once more is then done, and for no other request.
+pub trait CaptureSource: Sync {
+    /// The captures; `None` when the path was not matched by a regular expression, or by one without groups.
+    fn captures(&self) -> Option<Captures>;
+}
+
+/// That there are no captures.
+#[derive(Debug, Clone, Copy)]
+pub struct NoCaptures;
+
+impl CaptureSource for NoCaptures {
+    fn captures(&self) -> Option<Captures> {
+        None
+    }
+}
+
 /// `rewrite` and `access`.
 pub struct AccessCtx<'a> {
     /// The client's request.
@@ -72,6 +99,8 @@ pub struct AccessCtx<'a> {
     pub service: Option<&'a ServiceInfo>,
     /// The request's body, for asynchronous phases.
     pub body: &'a mut dyn BodySource,
+    /// What the route's regular expression matched.
+    pub captures: &'a dyn CaptureSource,
 }
 
 impl AccessCtx<'_> {
@@ -80,6 +109,19 @@ impl AccessCtx<'_> {
         match self.upstream.lookup(name) {
             Some(edited) => edited,
             None => self.request.parts.headers.get(name),
+        }
+    }
+
+    /// All values of a header of the request as earlier plugins left it.
+    pub fn header_values(&self, name: &HeaderName) -> SmallVec<[&HeaderValue; 1]> {
+        values_after(&self.request.parts.headers, &self.upstream.headers, name)
+    }
+
+    /// The query as earlier plugins left it, without `?`; empty when there is none.
+    pub fn query(&self) -> &[u8] {
+        match &self.upstream.query {
+            Some(edited) => edited.as_bytes(),
+            None => self.request.query().unwrap_or_default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What plugins want changed in the request that goes upstream. Recorded once, applied afresh to each attempt.
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
 
 use crate::header::HeaderKey;
@@ -16,7 +16,31 @@ pub enum HeaderEdit {
     Remove(HeaderName),
 }
 
+/// All values of a header after some edits of the headers that it came with.
+pub fn values_after<'a>(
+    headers: &'a HeaderMap,
+    edits: &'a [HeaderEdit],
+    name: &HeaderName,
+) -> SmallVec<[&'a HeaderValue; 1]> {
+    let mut values: SmallVec<[&HeaderValue; 1]> = headers.get_all(name).iter().collect();
+    for edit in edits {
+        match edit {
+            HeaderEdit::Set(key, value) if key.name() == name => {
+                values.clear();
+                values.push(value);
+            }
+            HeaderEdit::Append(key, value) if key.name() == name => values.push(value),
+            HeaderEdit::Remove(gone) if gone == name => values.clear(),
+            _ => {}
+        }
+    }
+    values
+}
+
 /// Changes to the upstream request, in order.
+///
+/// What the gateway itself tells the upstream stays out of reach, as in Kong: the headers of the connection and of framing, `Via`,
+/// `X-Forwarded-...` and `X-Real-IP`. `Host` can be set, and not taken away.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamEdits {
     /// Headers.
@@ -54,5 +78,35 @@ impl UpstreamEdits {
             HeaderEdit::Remove(n) if n == name => Some(None),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_those_after_all_edits() {
+        let key = |name| HeaderKey::from_static(name);
+        let value = HeaderValue::from_static;
+        let mut headers = HeaderMap::new();
+        headers.append("a", value("1"));
+        headers.append("a", value("2"));
+        let mut edits = UpstreamEdits::default();
+        let after = |edits: &UpstreamEdits, n: usize| -> Vec<HeaderValue> {
+            let name = HeaderName::from_static("a");
+            let values = values_after(&headers, &edits.headers[..n], &name);
+            values.into_iter().cloned().collect()
+        };
+        edits.append(key("A"), value("3"));
+        edits.set(key("b"), value("x"));
+        edits.remove(HeaderName::from_static("a"));
+        edits.append(key("a"), value("4"));
+        edits.set(key("a"), value("5"));
+        assert_eq!(after(&edits, 0), ["1", "2"]);
+        assert_eq!(after(&edits, 2), ["1", "2", "3"]);
+        assert_eq!(after(&edits, 3), [""; 0]);
+        assert_eq!(after(&edits, 4), ["4"]);
+        assert_eq!(after(&edits, 5), ["5"]);
     }
 }

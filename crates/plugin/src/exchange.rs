@@ -48,7 +48,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use serde_json::{Map, Value};
@@ -57,7 +56,7 @@ use silverback_schema::plugin_def::{Scopes as SchemaScopes, plugin_entity};
 use silverback_schema::{EntityDef, Field, Op, RecordDef, Violations, complete};
 use uuid::Uuid;
 
-use crate::context::{AccessCtx, BodyCtx, BodySource, LogCtx, RequestView, ResponseCtx};
+use crate::context::{AccessCtx, BodyCtx, Captures, LogCtx, RequestView, ResponseCtx};
 use crate::flow::{Body, Flow, PluginError, Response};
 use crate::{
     ConfigError, Consumer, Credential, Facts, Handler, InstanceInfo, PROTOCOLS_HTTP, Phases,
@@ -65,6 +64,7 @@ use crate::{
 };
 
 pub use fakes::{FakeCounters, FakeDirectory, FakeServices, consumer};
+use fakes::{GivenCaptures, WholeBody};
 pub use outcome::{Head, Outcome};
 use source::{FakeSource, attempt};
 
@@ -223,6 +223,7 @@ pub struct Exchange {
     caller: Option<Arc<Consumer>>,
     caller_credential: Option<Arc<Credential>>,
     directory: FakeDirectory,
+    captures: GivenCaptures,
     route: RouteInfo,
     service: Option<ServiceInfo>,
     response: (StatusCode, HeaderMap, Bytes),
@@ -252,6 +253,7 @@ impl Exchange {
             caller: None,
             caller_credential: None,
             directory: FakeDirectory::default(),
+            captures: GivenCaptures(None),
             route: RouteInfo {
                 id: Uuid::from_u128(2),
                 name: Some("r".to_owned()),
@@ -343,6 +345,12 @@ impl Exchange {
         self
     }
 
+    /// What the route's regular expression matched in the path.
+    pub fn captures(mut self, captures: Captures) -> Self {
+        self.captures = GivenCaptures(Some(captures));
+        self
+    }
+
     /// The route's service.
     pub fn service(mut self, service: Option<ServiceInfo>) -> Self {
         self.service = service;
@@ -412,6 +420,7 @@ impl Exchange {
                 route: routed.then_some(&self.route),
                 service: self.service.as_ref().filter(|_| routed),
                 body: &mut body,
+                captures: &self.captures,
             };
             ended = if routed {
                 plugin.access(&mut ctx)
@@ -544,16 +553,4 @@ fn header(name: &str, value: &str) -> (HeaderName, HeaderValue) {
         key,
         HeaderValue::from_str(value).unwrap_or_else(|e| panic!("{value}: {e}")),
     )
-}
-
-struct WholeBody(Bytes);
-
-#[async_trait]
-impl BodySource for WholeBody {
-    async fn read(&mut self, max: usize) -> Result<Bytes, PluginError> {
-        if self.0.len() > max {
-            return Err(PluginError::new("the request's body is too long"));
-        }
-        Ok(self.0.clone())
-    }
 }

@@ -6,6 +6,7 @@
 //!
 //! `crates/gateway/docs/writing-a-plugin.md` is the tutorial; [`exchange`] runs a plugin without sockets.
 
+pub mod args;
 pub mod auth;
 pub mod context;
 pub mod edits;
@@ -16,13 +17,17 @@ pub mod facts;
 pub mod flow;
 pub mod header;
 pub mod log_values;
+pub mod members;
+pub mod multipart;
+pub mod pairs;
 pub mod prepared;
 pub mod shown;
 pub mod slots;
 
 pub use compact_str::CompactString;
 pub use context::{
-    AccessCtx, BodyCtx, FailureCtx, LogCtx, LogSource, RequestView, ResponseCtx, ResponseHead, Tls,
+    AccessCtx, BodyCtx, CaptureSource, Captures, FailureCtx, LogCtx, LogSource, NoCaptures,
+    RequestView, ResponseCtx, ResponseHead, Tls,
 };
 pub use edits::{HeaderEdit, UpstreamEdits};
 pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use silverback_plugin::{Facts, RequestView, UpstreamEdits};
 use silverback_retry::{Moment, Tries};
-use silverback_router::split_host_port;
+use silverback_router::{Match, split_host_port};
 use silverback_runtime::{Chain, Picks, RouteRuntime, ServiceRuntime, Snapshot};
 
 use crate::config::Shared;
@@ -22,6 +22,8 @@ pub(crate) struct Exchange {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Which of the snapshot's routes was matched.
     pub(crate) route: Option<usize>,
+    /// How it was matched.
+    pub(crate) found: Option<Match>,
     pub(crate) picks: Picks,
     pub(crate) facts: Facts,
     pub(crate) edits: UpstreamEdits,
@@ -56,6 +58,7 @@ impl Exchange {
             shared: shared.clone(),
             snapshot: shared.current.load(),
             route: None,
+            found: None,
             picks: Picks::default(),
             begun: facts.started,
             facts,

@@ -10,11 +10,11 @@ use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use silverback_plugin::context::BodySource;
-use silverback_plugin::{AccessCtx, HeaderKey, Phases, Response};
+use silverback_plugin::{AccessCtx, CaptureSource, Captures, HeaderKey, Phases, Response};
 use silverback_retry::{Decision, Tries};
 use silverback_router::{
-    ProtocolVerdict, Request, forwarded_prefix, normalize_path, split_host_port, strip_query,
-    upstream_path,
+    Match, ProtocolVerdict, Request, Router, forwarded_prefix, normalize_path, split_host_port,
+    strip_query, upstream_path,
 };
 use silverback_runtime::Outcome;
 use silverback_telemetry::RetryOutcome;
@@ -181,6 +181,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     let Exchange {
         snapshot,
         route: matched,
+        found: kept,
         target: upstream_target,
         prefix,
         facts,
@@ -188,6 +189,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
         ..
     } = x;
     *matched = Some(found.entry);
+    *kept = Some(found);
     let route = &snapshot.routes[found.entry];
     route.metrics.prefetch();
     facts.log_values.want(route.chain.has(Phases::LOG));
@@ -331,6 +333,7 @@ async fn run(
     let Exchange {
         snapshot,
         route,
+        found,
         picks,
         facts,
         edits,
@@ -345,10 +348,33 @@ async fn run(
         route: route.map(|r| r.info()),
         service: route.and_then(|r| r.service.as_ref()).map(|s| &s.info),
         body,
+        captures: &PathCaptures {
+            router: &snapshot.router,
+            found: found.as_ref(),
+            target,
+        },
     };
     match route {
         Some(r) if !rewrite => r.chain.access(picks, &mut ctx).await,
         _ => snapshot.global.rewrite(&mut ctx).await,
+    }
+}
+
+/// What the route's regular expression matched, found out once more when a plugin asks.
+struct PathCaptures<'a> {
+    router: &'a Router,
+    found: Option<&'a Match>,
+    target: &'a [u8],
+}
+
+impl CaptureSource for PathCaptures<'_> {
+    fn captures(&self) -> Option<Captures> {
+        let path = normalize_path(strip_query(self.target));
+        let found = self.router.captures(self.found?, &path)?;
+        Some(Captures {
+            numbered: found.numbered,
+            named: found.named,
+        })
     }
 }
 

@@ -154,6 +154,15 @@ fn is_order(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-accel-")
 }
 
+/// The upstream was asked for a head alone, by a plugin, and the client waits for a body as well: it gets an empty one.
+pub(crate) fn without_body(resp: &mut ResponseHeader) -> Result<()> {
+    resp.remove_header(&header::TRANSFER_ENCODING);
+    if resp.status != StatusCode::NO_CONTENT && !resp.status.is_informational() {
+        resp.insert_header(header::CONTENT_LENGTH, number(0))?;
+    }
+    Ok(())
+}
+
 /// A plugin took the length away: the body must be delimited in another way.
 pub(crate) fn reframe(resp: &mut ResponseHeader, client: &RequestHeader) -> Result<()> {
     let bodyless = client.method == http::Method::HEAD
@@ -233,6 +242,22 @@ mod tests {
                 !resp.headers.contains_key(header::TRANSFER_ENCODING),
                 expected
             );
+        }
+    }
+
+    #[test]
+    fn the_answer_to_a_head_in_place_of_another_method_has_an_empty_body() {
+        for (status, length) in [(200, Some("0")), (404, Some("0")), (204, None)] {
+            let mut resp = ResponseHeader::build(status, None).unwrap();
+            if status == 200 {
+                resp.insert_header("Content-Length", "523").unwrap();
+            } else if status == 404 {
+                resp.insert_header("Transfer-Encoding", "chunked").unwrap();
+            }
+            without_body(&mut resp).unwrap();
+            let header = |name| resp.headers.get(name).map(|v| v.to_str().unwrap());
+            assert_eq!(header("content-length"), length);
+            assert_eq!(header("transfer-encoding"), None);
         }
     }
 

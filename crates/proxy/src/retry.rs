@@ -40,6 +40,7 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
         snapshot,
         route,
         facts,
+        edits,
         shared,
         body_sent,
         body_seen,
@@ -85,10 +86,13 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
     let mut sni = String::new();
     if service.tls {
         let client = session.req_header();
-        sni = if route.preserve_host {
-            split_host_port(authority(client)).0.to_owned()
-        } else {
-            service.sni.clone()
+        // As in Kong, the name follows the `Host` that the upstream sees.
+        sni = match edits.lookup(&header::HOST).flatten() {
+            Some(host) => split_host_port(host.to_str().unwrap_or_default())
+                .0
+                .to_owned(),
+            None if route.preserve_host => split_host_port(authority(client)).0.to_owned(),
+            None => service.sni.clone(),
         };
         if sni.is_empty() && service.tls_verify {
             // Without a name Pingora would not verify at all.
@@ -200,7 +204,8 @@ pub(crate) fn decide(
         .response_written()
         .is_some_and(|r| !r.status.is_informational());
     let request = Request {
-        method: client.method.as_str(),
+        // What the upstream was asked to do counts.
+        method: x.edits.method.as_ref().unwrap_or(&client.method).as_str(),
         idempotency_key: client.headers.contains_key(&IDEMPOTENCY_KEY),
         // Also of a body that is replaced the client's has to be there, to be replaced.
         body_replayable: !session.retry_buffer_truncated(),

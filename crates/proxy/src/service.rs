@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -88,7 +88,8 @@ impl ProxyHttp for Proxy {
         upstream: &mut RequestHeader,
         x: &mut Self::CTX,
     ) -> Result<()> {
-        guard(|| upstream_headers::build(upstream, session.req_header(), x))
+        let has_body = !session.is_body_empty();
+        guard(|| upstream_headers::build(upstream, session.req_header(), x, has_body))
     }
 
     async fn request_body_filter(
@@ -164,6 +165,9 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         guard(|| {
+            if x.edits.method == Some(Method::HEAD) && session.req_header().method != Method::HEAD {
+                response_headers::without_body(response)?;
+            }
             if x.chain().has(Phases::HEADER_FILTER) {
                 responses::header_filter(session, x, response);
                 response_headers::reframe(response, session.req_header())?;

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Version, header};
 use pingora_core::Result;
 use pingora_http::RequestHeader;
-use silverback_plugin::{HeaderEdit, UpstreamEdits};
+use silverback_plugin::{HeaderEdit, HeaderKey, UpstreamEdits};
 use silverback_router::{split_host_port, strip_query};
 
 use crate::exchange::{Exchange, authority};
@@ -25,7 +25,12 @@ const ADDED: usize = 12;
 ///
 /// The head is made afresh, in the order in which Kong sends it, because a copy has no room for more: each of its two maps would
 /// be moved several times while it grows.
-pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchange) -> Result<()> {
+pub(crate) fn build(
+    req: &mut RequestHeader,
+    client: &RequestHeader,
+    x: &Exchange,
+    has_body: bool,
+) -> Result<()> {
     let (Some(route), Some(service)) = (x.route(), x.service()) else {
         return Ok(());
     };
@@ -74,7 +79,13 @@ pub(crate) fn build(req: &mut RequestHeader, client: &RequestHeader, x: &Exchang
         out.append_header(W_RETRY_ATTEMPT, number(tries.number()))?;
     }
     copy_kept(&mut out, req, client, x.shared.config.upstream_request_id)?;
-    apply(&mut out, &x.edits)?;
+    apply(&mut out, &x.edits, x.shared.config.upstream_request_id)?;
+    // Of a request without a body Pingora has ended the stream by then.
+    let body = x.edits.body.as_ref();
+    if let Some(body) = body.filter(|_| has_body || out.version != Version::HTTP_2) {
+        out.remove_header(&header::TRANSFER_ENCODING);
+        out.insert_header(W_CONTENT_LENGTH, number(body.len()))?;
+    }
     *req = out;
     Ok(())
 }
@@ -93,14 +104,12 @@ fn copy_kept(
         )
     });
     let stays = |name: &HeaderName| match name.as_str() {
-        "host" | "connection" | "via" | "te" | "upgrade" | "expect" | "keep-alive" | "proxy"
-        | "proxy-connection" | "http2-settings" | "x-forwarded-for" | "x-forwarded-proto"
-        | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-path" | "x-forwarded-prefix"
-        | "x-real-ip" | "x-retry-attempt" => false,
-        "x-kong-request-id" => !own_request_id,
+        "host" | "proxy" | "proxy-connection" | "http2-settings" => false,
         // Framing is not the client's to strike out.
         "content-length" | "transfer-encoding" => true,
-        _ => named.is_none() || !named_in_connection(client, name),
+        _ => {
+            !is_own(name, own_request_id) && (named.is_none() || !named_in_connection(client, name))
+        }
     };
     if req.has_case() {
         for ((name, value), (case, _)) in req.headers.iter().zip(req.case_header_iter()) {
@@ -116,6 +125,17 @@ fn copy_kept(
         }
     }
     Ok(())
+}
+
+/// Whether the gateway itself says what stands in a header, whatever client and plugins say.
+fn is_own(name: &HeaderName, own_request_id: bool) -> bool {
+    match name.as_str() {
+        "connection" | "via" | "te" | "upgrade" | "expect" | "keep-alive" | "x-forwarded-for"
+        | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-path"
+        | "x-forwarded-prefix" | "x-real-ip" | "x-retry-attempt" => true,
+        "x-kong-request-id" => own_request_id,
+        _ => false,
+    }
 }
 
 /// Whether `Connection` says that a header concerns this connection alone.
@@ -217,14 +237,21 @@ fn host_value(client: &RequestHeader, authority: &str) -> Result<HeaderValue> {
     }
 }
 
-/// What plugins want changed.
-fn apply(req: &mut RequestHeader, edits: &UpstreamEdits) -> Result<()> {
+/// What plugins want changed in the head.
+fn apply(req: &mut RequestHeader, edits: &UpstreamEdits, own_request_id: bool) -> Result<()> {
+    let fixed = |name: &HeaderName| {
+        is_own(name, own_request_id)
+            || matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING)
+    };
     for edit in &edits.headers {
         match edit {
-            HeaderEdit::Set(key, value) => req.insert_header(key.wire().clone(), value.clone())?,
+            HeaderEdit::Set(key, _) | HeaderEdit::Append(key, _) if fixed(key.name()) => {}
+            HeaderEdit::Set(key, value) => set(req, key, value)?,
+            HeaderEdit::Append(key, value) if *key.name() == header::HOST => set(req, key, value)?,
             HeaderEdit::Append(key, value) => {
                 _ = req.append_header(key.wire().clone(), value.clone())?
             }
+            HeaderEdit::Remove(name) if fixed(name) || *name == header::HOST => {}
             HeaderEdit::Remove(name) => _ = req.remove_header(name),
         }
     }
@@ -235,11 +262,22 @@ fn apply(req: &mut RequestHeader, edits: &UpstreamEdits) -> Result<()> {
         let target = edited_target(req.raw_path(), edits);
         req.set_raw_path(&target)?;
     }
-    if let Some(body) = &edits.body {
-        req.remove_header(&header::TRANSFER_ENCODING);
-        req.insert_header(header::CONTENT_LENGTH, number(body.len()))?;
-    }
     Ok(())
+}
+
+/// Replaces all values of a header. As in nginx, one that is there keeps its spelling.
+fn set(req: &mut RequestHeader, key: &HeaderKey, value: &HeaderValue) -> Result<()> {
+    if req.headers.contains_key(key.name()) {
+        let there = req
+            .case_header_iter()
+            .map(|(case, _)| case)
+            .find(|case| case.as_slice().eq_ignore_ascii_case(key.wire()))
+            .cloned();
+        if let Some(there) = there {
+            return req.insert_header(there, value.clone());
+        }
+    }
+    req.insert_header(key.wire().clone(), value.clone())
 }
 
 /// Path and query as plugins left them.
@@ -368,6 +406,69 @@ mod tests {
             ("Content-Length", "1"),
         ]);
         assert_eq!(got, ["Content-Length: 1"]);
+    }
+
+    /// The lines of a head after some edits.
+    fn edited(headers: &[(&'static str, &'static str)], edits: &UpstreamEdits) -> Vec<String> {
+        let mut req = RequestHeader::build("GET", b"/", None).unwrap();
+        for (k, v) in headers {
+            req.append_header(*k, *v).unwrap();
+        }
+        apply(&mut req, edits, true).unwrap();
+        let line = |(k, v): (_, &HeaderValue)| format!("{}: {}", case(k), v.to_str().unwrap());
+        req.case_header_iter().map(line).collect()
+    }
+
+    fn key(name: &str) -> HeaderKey {
+        HeaderKey::new(name).unwrap()
+    }
+
+    #[test]
+    fn plugins_change_headers_in_turn_and_what_is_there_keeps_its_spelling() {
+        let mut edits = UpstreamEdits::default();
+        let value = HeaderValue::from_static;
+        edits.set(key("x-there"), value("2"));
+        edits.append(key("x-there"), value("3"));
+        edits.set(key("x-New"), value("1"));
+        edits.remove(key("x-gone").name().clone());
+        edits.set(key("X-Gone"), value("back"));
+        let headers = [("X-THERE", "1"), ("x-there", "1"), ("x-gone", "1")];
+        let mut lines = edited(&headers, &edits);
+        lines.sort();
+        assert_eq!(
+            lines,
+            ["X-Gone: back", "X-THERE: 2", "x-New: 1", "x-there: 3"]
+        );
+    }
+
+    #[test]
+    fn what_the_gateway_says_itself_is_no_plugins_to_change() {
+        let mut edits = UpstreamEdits::default();
+        let value = HeaderValue::from_static;
+        let own = [
+            ("Connection", "keep-alive"),
+            ("Content-Length", "1"),
+            ("Via", "1.1 x"),
+            ("X-Forwarded-For", "127.0.0.1"),
+            ("X-Kong-Request-Id", "0"),
+        ];
+        for (name, _) in own {
+            edits.set(key(name), value("set"));
+            edits.append(key(name), value("appended"));
+            edits.remove(key(name).name().clone());
+        }
+        edits.append(key("Transfer-Encoding"), value("chunked"));
+        let before: Vec<String> = own.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+        assert_eq!(edited(&own, &edits), before);
+    }
+
+    #[test]
+    fn there_is_always_one_host() {
+        let mut edits = UpstreamEdits::default();
+        edits.remove(header::HOST);
+        assert_eq!(edited(&[("Host", "a")], &edits), ["Host: a"]);
+        edits.append(key("host"), HeaderValue::from_static("b"));
+        assert_eq!(edited(&[("Host", "a")], &edits), ["Host: b"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::HeaderValue;
 use serde_json::{Map, Value};
+use silverback_plugin::multipart::{self, boundary, parts};
 
 use crate::{Found, query};
 
@@ -55,8 +56,8 @@ impl Fields {
             },
             Fields::Multipart { body, boundary } => {
                 let mut values = parts(body, boundary)
-                    .filter(|p| p.name == Some(name.as_bytes()))
-                    .map(|p| p.value);
+                    .filter(|p| p.name() == Some(name.as_bytes()))
+                    .map(|p| p.value());
                 match (values.next(), values.next()) {
                     (None, _) => Found::Nothing,
                     (Some(one), None) => Found::One(Cow::Borrowed(one)),
@@ -76,19 +77,10 @@ impl Fields {
                 serde_json::to_vec(&rest).ok().map(Bytes::from)
             }
             Fields::Multipart { body, boundary } => {
-                parts(body, boundary).find(|p| p.name == Some(name.as_bytes()))?;
-                let mut out = Vec::with_capacity(body.len());
-                for part in parts(body, boundary).filter(|p| p.name != Some(name.as_bytes())) {
-                    out.extend_from_slice(b"--");
-                    out.extend_from_slice(boundary);
-                    out.extend_from_slice(b"\r\n");
-                    out.extend_from_slice(part.whole);
-                    out.extend_from_slice(b"\r\n");
-                }
-                out.extend_from_slice(b"--");
-                out.extend_from_slice(boundary);
-                out.extend_from_slice(b"--\r\n");
-                Some(out.into())
+                parts(body, boundary).find(|p| p.name() == Some(name.as_bytes()))?;
+                let rest = parts(body, boundary).filter(|p| p.name() != Some(name.as_bytes()));
+                let rest = rest.map(|p| Cow::Borrowed(p.whole));
+                Some(multipart::join(boundary, rest).into())
             }
         }
     }
@@ -98,82 +90,4 @@ fn is(content_type: &[u8], kind: &[u8]) -> bool {
     content_type
         .get(..kind.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(kind))
-}
-
-/// The `boundary` parameter, with or without quotes.
-fn boundary(content_type: &[u8]) -> Option<Vec<u8>> {
-    content_type
-        .split(|b| *b == b';')
-        .skip(1)
-        .find_map(|parameter| {
-            let parameter = parameter.trim_ascii();
-            let key = parameter
-                .get(..9)
-                .filter(|k| k.eq_ignore_ascii_case(b"boundary="))?;
-            let value = &parameter[key.len()..];
-            let value = value
-                .strip_prefix(b"\"")
-                .and_then(|v| v.strip_suffix(b"\""))
-                .unwrap_or(value);
-            (!value.is_empty()).then(|| value.to_vec())
-        })
-}
-
-struct Part<'a> {
-    name: Option<&'a [u8]>,
-    value: &'a [u8],
-    /// Headers and value.
-    whole: &'a [u8],
-}
-
-/// The parts of a multipart body (RFC 2046, 5.1.1). What cannot be read as a part is left out.
-fn parts<'a>(body: &'a [u8], boundary: &'a [u8]) -> impl Iterator<Item = Part<'a>> {
-    let mut delimiter = b"\r\n--".to_vec();
-    delimiter.extend_from_slice(boundary);
-    let mut rest = body
-        .strip_prefix(&delimiter[2..])
-        .or_else(|| after(body, &delimiter));
-    std::iter::from_fn(move || {
-        loop {
-            let current = rest?;
-            // `--` after a delimiter ends the body.
-            let current = current.strip_prefix(b"\r\n")?;
-            let end = position(current, &delimiter)?;
-            rest = current.get(end + delimiter.len()..);
-            let whole = &current[..end];
-            if let Some(split) = position(whole, b"\r\n\r\n") {
-                return Some(Part {
-                    name: name(&whole[..split]),
-                    value: &whole[split + 4..],
-                    whole,
-                });
-            }
-        }
-    })
-}
-
-fn after<'a>(text: &'a [u8], what: &[u8]) -> Option<&'a [u8]> {
-    position(text, what).map(|i| &text[i + what.len()..])
-}
-
-fn position(text: &[u8], what: &[u8]) -> Option<usize> {
-    memchr::memmem::find(text, what)
-}
-
-/// The `name` of a part, from its `Content-Disposition`.
-fn name(headers: &[u8]) -> Option<&[u8]> {
-    headers.split(|b| *b == b'\n').find_map(|line| {
-        let line = line.trim_ascii();
-        line.get(..20)
-            .filter(|h| h.eq_ignore_ascii_case(b"content-disposition:"))?;
-        line.split(|b| *b == b';').find_map(|parameter| {
-            let value = parameter.trim_ascii().strip_prefix(b"name=")?;
-            Some(
-                value
-                    .strip_prefix(b"\"")
-                    .and_then(|v| v.strip_suffix(b"\""))
-                    .unwrap_or(value),
-            )
-        })
-    })
 }

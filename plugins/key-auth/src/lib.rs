@@ -156,7 +156,7 @@ impl KeyAuth {
                 Found::Nothing
             };
             if self.in_query && matches!(found, Found::Nothing) {
-                found = query::find(query_of(ctx), name.text.as_bytes());
+                found = query::find(ctx.query(), name.text.as_bytes());
             }
             if self.in_body && matches!(found, Found::Nothing) {
                 match body {
@@ -196,14 +196,6 @@ impl KeyAuth {
             name.hide(ctx, body);
         }
         verdict
-    }
-}
-
-/// The query as earlier plugins left it.
-fn query_of<'a>(ctx: &'a AccessCtx<'_>) -> &'a [u8] {
-    match &ctx.upstream.query {
-        Some(edited) => edited.as_bytes(),
-        None => ctx.request.query().unwrap_or_default(),
     }
 }
 
@@ -257,7 +249,7 @@ impl KeyName {
 
     /// Takes the key out of what goes to the upstream: from the query, the headers and, where it is searched, the body.
     fn hide(&self, ctx: &mut AccessCtx<'_>, body: &BodyState) {
-        if let Some(rest) = query::without(query_of(ctx), self.text.as_bytes()) {
+        if let Some(rest) = query::without(ctx.query(), self.text.as_bytes()) {
             ctx.upstream.query = Some(rest);
         }
         for name in self.spellings() {

@@ -1,8 +1,6 @@
 //! Arguments in a query or a form, as nginx-lua's `ngx.req.get_uri_args` reads them.
 
-use std::borrow::Cow;
-
-use percent_encoding::percent_decode;
+use silverback_plugin::args::{decode, split};
 
 use crate::Found;
 
@@ -47,24 +45,6 @@ pub(crate) fn without(query: &[u8], name: &[u8]) -> Option<String> {
     })
 }
 
-fn split(piece: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match piece.iter().position(|b| *b == b'=') {
-        Some(i) => (&piece[..i], Some(&piece[i + 1..])),
-        None => (piece, None),
-    }
-}
-
 fn is(key: &[u8], name: &[u8]) -> bool {
     key == name || (key.len() > name.len() && *decode(key) == *name)
-}
-
-fn decode(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.iter().any(|b| matches!(b, b'%' | b'+')) {
-        return Cow::Borrowed(text);
-    }
-    let spaces: Vec<u8> = text
-        .iter()
-        .map(|b| if *b == b'+' { b' ' } else { *b })
-        .collect();
-    Cow::Owned(percent_decode(&spaces).collect())
 }

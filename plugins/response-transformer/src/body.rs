@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::config::{Config, Values, split};
-use crate::members::{Members, Name};
+use silverback_plugin::members::{Members, Name};
+use silverback_plugin::pairs::split;
+
+use crate::config::{Config, Values};
 
 /// Changes of the members of an object, in the order in which they are made. Each sees what those before it did.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! What the plugin is told.
 
 use serde_json::Value;
+use silverback_plugin::pairs;
 use silverback_plugin::schema::field::{array, record, string};
-use silverback_plugin::schema::{Field, checks, record};
+use silverback_plugin::schema::{Field, record};
 
 record! {
     /// Settings of `response-transformer`.
@@ -36,7 +37,7 @@ record! {
         /// Members of the JSON object that is the body, `old:new`.
         pub json: Vec<String> = array(pair()).required().default(nothing()),
         /// Headers, `old:new`.
-        pub headers: Vec<String> = array(pair().check(header_names)).required().default(nothing()),
+        pub headers: Vec<String> = array(pair().check(pairs::header_names)).required().default(nothing()),
     }
 }
 
@@ -58,25 +59,4 @@ fn nothing() -> Vec<Value> {
 
 fn pair() -> Field {
     string().matches("^[^:]+:.*$")
-}
-
-/// Both sides must be names of headers.
-fn header_names(v: &Value) -> Result<(), String> {
-    let Some((name, value)) = v.as_str().and_then(split) else {
-        return Ok(());
-    };
-    match [name, value]
-        .into_iter()
-        .find(|side| checks::header_name(&Value::from(*side)).is_err())
-    {
-        Some(bad) => Err(format!("'{bad}' is not a valid header")),
-        None => Ok(()),
-    }
-}
-
-/// The sides of `name:value`. Any number of colons divides them and the value may hold more of them; it is empty when there is none.
-/// `None` when there is no name.
-pub(crate) fn split(pair: &str) -> Option<(&str, &str)> {
-    let (name, rest) = pair.split_at(pair.find(':').unwrap_or(pair.len()));
-    (!name.is_empty()).then(|| (name, rest.trim_start_matches(':')))
 }

@@ -4,10 +4,12 @@
 //! was taken away is not added, one that was renamed is not replaced under its new name.
 
 use http::header::{self, HeaderName, HeaderValue};
+use silverback_plugin::header::{self as names, escaped_value};
+use silverback_plugin::pairs::split;
 use silverback_plugin::{ConfigError, HeaderKey, ResponseHead};
 use smallvec::SmallVec;
 
-use crate::config::{Config, split};
+use crate::config::Config;
 
 /// Changes of headers, in the order in which they are made.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ impl HeaderEdits {
     pub(crate) fn compile(config: &Config) -> Result<Self, ConfigError> {
         let mut remove = Vec::new();
         for (name, _) in config.remove.headers.iter().filter_map(|p| split(p)) {
-            let name = token(name);
+            let name = names::escaped_name(name);
             if name.contains('_') {
                 remove.push(key(&name, "remove.headers")?.name().clone());
             }
@@ -33,7 +35,10 @@ impl HeaderEdits {
         remove.retain(|n| *n != header::TRANSFER_ENCODING);
         let mut rename = Vec::new();
         for (old, new) in config.rename.headers.iter().filter_map(|p| split(p)) {
-            let (old, new) = (dashed(&token(old)), dashed(&token(new)));
+            let (old, new) = (
+                dashed(&names::escaped_name(old)),
+                dashed(&names::escaped_name(new)),
+            );
             let old = key(&old, "rename.headers")?.name().clone();
             let new = Some(key(&new, "rename.headers")?).filter(|k| !frames(k.name()));
             if old != header::TRANSFER_ENCODING {
@@ -115,9 +120,9 @@ fn values(
 ) -> Result<Vec<(HeaderKey, HeaderValue)>, ConfigError> {
     let mut out = Vec::with_capacity(pairs.len());
     for (name, text) in pairs.iter().filter_map(|p| split(p)) {
-        let key = key(&dashed(&token(name)), field)?;
+        let key = key(&dashed(&names::escaped_name(name)), field)?;
         if !text.is_empty() && !frames(key.name()) {
-            out.push((key, value(text, field)?));
+            out.push((key, escaped_value(text.as_bytes())));
         }
     }
     Ok(out)
@@ -130,29 +135,6 @@ fn key(name: &str, field: &'static str) -> Result<HeaderKey, ConfigError> {
 /// nginx writes underscores as dashes when a header is set by name.
 fn dashed(name: &str) -> String {
     name.replace('_', "-")
-}
-
-/// What no header's name may hold is percent-encoded, as nginx does.
-fn token(name: &str) -> String {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    String::from_utf8_lossy(&encoded(name, fine)).into_owned()
-}
-
-fn value(text: &str, field: &'static str) -> Result<HeaderValue, ConfigError> {
-    let fine = |b: u8| b == b'\t' || !b.is_ascii_control();
-    HeaderValue::from_bytes(&encoded(text, fine))
-        .map_err(|e| ConfigError::new(field, e.to_string()))
-}
-
-fn encoded(text: &str, fine: impl Fn(u8) -> bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    for b in text.bytes() {
-        match fine(b) {
-            true => out.push(b),
-            false => out.extend(format!("%{b:02X}").bytes()),
-        }
-    }
-    out
 }
 
 /// A wrong one would make the client read the body wrongly.

@@ -6,7 +6,6 @@ mod body;
 mod config;
 mod headers;
 mod media_type;
-mod members;
 #[cfg(test)]
 mod tests;
 

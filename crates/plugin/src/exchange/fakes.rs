@@ -6,12 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::context::BodySource;
 use crate::env::{Increment, Task};
-use crate::{ClusterCounters, Consumer, CounterError, Credential, Directory, Prepared, Services};
+use crate::{
+    CaptureSource, Captures, ClusterCounters, Consumer, CounterError, Credential, Directory,
+    PluginError, Prepared, Services,
+};
 
 /// A consumer of that name; its id is made from `id`.
 pub fn consumer(id: u128, username: &str) -> Arc<Consumer> {
@@ -232,5 +237,27 @@ impl ClusterCounters for FakeCounters {
             *total
         };
         Ok(increments.iter().map(add).collect())
+    }
+}
+
+/// What the route's regular expression is said to have matched.
+pub(super) struct GivenCaptures(pub(super) Option<Captures>);
+
+impl CaptureSource for GivenCaptures {
+    fn captures(&self) -> Option<Captures> {
+        self.0.clone()
+    }
+}
+
+/// The request's body, which is there already.
+pub(super) struct WholeBody(pub(super) Bytes);
+
+#[async_trait]
+impl BodySource for WholeBody {
+    async fn read(&mut self, max: usize) -> Result<Bytes, PluginError> {
+        if self.0.len() > max {
+            return Err(PluginError::new("the request's body is too long"));
+        }
+        Ok(self.0.clone())
     }
 }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, request};
 use serde_json::Value;
 
 use crate::context::ResponseHead;
-use crate::edits::HeaderEdit;
+use crate::edits::{HeaderEdit, values_after};
 use crate::{Facts, HeaderKey, PluginError, UpstreamEdits};
 
 /// What an exchange came to.
@@ -95,6 +95,17 @@ impl Outcome {
         edited
             .unwrap_or_else(|| self.request.headers.get(name))
             .and_then(|v| v.to_str().ok())
+    }
+
+    /// All values of a header as the upstream would see them.
+    pub fn upstream_header_values(&self, name: &str) -> Vec<&str> {
+        let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) else {
+            return Vec::new();
+        };
+        values_after(&self.request.headers, &self.edits.headers, &name)
+            .into_iter()
+            .filter_map(|v| v.to_str().ok())
+            .collect()
     }
 
     /// What the plugin wants changed in the upstream request.

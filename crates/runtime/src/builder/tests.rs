@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use silverback_balancer::{DnsConfig, Resolver};
 use silverback_entities::{Change, CredentialRow, Row, Tables};
-use silverback_plugin::context::{AccessCtx, BodySource, RequestView};
+use silverback_plugin::context::{AccessCtx, BodySource, NoCaptures, RequestView};
 use silverback_plugin::facts::{Directory, Facts};
 use silverback_plugin::schema::field::{boolean, string};
 use silverback_plugin::schema::{EntityDef, record};
@@ -271,6 +271,7 @@ async fn access(s: &Snapshot, path: &str, key: &str) -> (Outcome, Picks) {
         route: Some(route.info()),
         service: None,
         body: &mut NoBody,
+        captures: &NoCaptures,
     };
     let mut picks = Picks::default();
     let outcome = route.chain.access(&mut picks, &mut ctx).await;

@@ -10,7 +10,7 @@ use serde_json::Deserializer;
 
 /// The members of an object.
 #[derive(Debug)]
-pub(crate) struct Members<'a>(Vec<Member<'a>>);
+pub struct Members<'a>(Vec<Member<'a>>);
 
 /// Name, with its quotes, and value: pieces of JSON.
 #[derive(Debug)]
@@ -21,13 +21,14 @@ struct Member<'a> {
 
 /// A name that is looked for.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Name {
+pub struct Name {
     text: Box<[u8]>,
     json: Box<[u8]>,
 }
 
 impl Name {
-    pub(crate) fn new(text: &str) -> Self {
+    /// That name.
+    pub fn new(text: &str) -> Self {
         Name {
             text: text.as_bytes().into(),
             json: serde_json::Value::from(text)
@@ -35,6 +36,11 @@ impl Name {
                 .into_bytes()
                 .into(),
         }
+    }
+
+    /// As it was given.
+    pub fn text(&self) -> &[u8] {
+        &self.text
     }
 
     fn is(&self, json: &[u8]) -> bool {
@@ -47,7 +53,7 @@ impl Name {
 
 impl<'a> Members<'a> {
     /// The members of an object; `None` when the text is anything else or malformed.
-    pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
+    pub fn parse(text: &'a [u8]) -> Option<Self> {
         let mut rest = past(text, b'{')?;
         let mut members = Vec::new();
         if let Some(end) = past(rest, b'}') {
@@ -71,13 +77,13 @@ impl<'a> Members<'a> {
     }
 
     /// The value of a member. Of several with one name the last counts.
-    pub(crate) fn get(&self, name: &Name) -> Option<&[u8]> {
+    pub fn get(&self, name: &Name) -> Option<&[u8]> {
         let found = self.0.iter().rev().find(|m| name.is(m.name));
         found.map(|m| &*m.value)
     }
 
     /// Sets a member, and makes it the only one of its name.
-    pub(crate) fn put(&mut self, name: &'a Name, value: Cow<'a, [u8]>) {
+    pub fn put(&mut self, name: &'a Name, value: Cow<'a, [u8]>) {
         let first = self.0.iter().position(|m| name.is(m.name));
         match first {
             Some(at) => {
@@ -96,7 +102,7 @@ impl<'a> Members<'a> {
     }
 
     /// Takes a member away and answers its value.
-    pub(crate) fn remove(&mut self, name: &Name) -> Option<Cow<'a, [u8]>> {
+    pub fn remove(&mut self, name: &Name) -> Option<Cow<'a, [u8]>> {
         let mut found = None;
         self.0.retain_mut(|m| {
             let gone = name.is(m.name);
@@ -111,7 +117,7 @@ impl<'a> Members<'a> {
     /// Adds a value to what a member has: a list gets one element more, text becomes a list of both, and an object gets a member
     /// with the lowest number that is free, or becomes a list if it was empty (Lua's tables are both). Anything else is replaced by a
     /// list of the value.
-    pub(crate) fn append(&mut self, name: &'a Name, value: &'a [u8]) {
+    pub fn append(&mut self, name: &'a Name, value: &'a [u8]) {
         let before = self.get(name).unwrap_or_default();
         let inner = || before[1..before.len() - 1].trim_ascii();
         let now = match before.first() {
@@ -141,7 +147,7 @@ impl<'a> Members<'a> {
     }
 
     /// The object as JSON.
-    pub(crate) fn to_json(&self) -> Vec<u8> {
+    pub fn to_json(&self) -> Vec<u8> {
         let each = self.0.iter().map(|m| m.name.len() + m.value.len() + 2);
         let mut out = Vec::with_capacity(each.sum::<usize>() + 2);
         out.push(b'{');
