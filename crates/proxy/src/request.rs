@@ -337,6 +337,7 @@ async fn run(
         picks,
         facts,
         edits,
+        target: upstream_target,
         ..
     } = x;
     let route = route.map(|r| &snapshot.routes[r]);
@@ -344,6 +345,7 @@ async fn run(
         request: view(parts, target),
         facts,
         upstream: edits,
+        upstream_target: upstream_target.as_deref().unwrap_or(target),
         directory: &**snapshot,
         route: route.map(|r| r.info()),
         service: route.and_then(|r| r.service.as_ref()).map(|s| &s.info),
