@@ -15,6 +15,8 @@ static UUID: LazyLock<Regex> = LazyLock::new(|| {
 });
 static OPAQUE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new("^[A-Za-z0-9+/=_-]{20,}$|^[$]pbkdf2-").unwrap());
+/// A generated value within a text, such as a code in an address.
+static WITHIN: LazyLock<Regex> = LazyLock::new(|| Regex::new("[A-Za-z0-9]{32}").unwrap());
 static REQUEST_ID: LazyLock<Regex> =
     LazyLock::new(|| Regex::new("[0-9a-f]{32}|[0-9a-f-]{36}").unwrap());
 
@@ -57,7 +59,7 @@ impl Map {
     }
 
     /// Whether `actual` can stand for `recorded`; from now on it does.
-    fn learn(&mut self, recorded: &str, actual: &str) -> bool {
+    pub(super) fn learn(&mut self, recorded: &str, actual: &str) -> bool {
         match self.values.get(recorded) {
             Some(known) => known == actual,
             None => {
@@ -201,6 +203,12 @@ impl Comparison<'_> {
             && self.map.learn(kong, actual)
         {
             return true;
+        }
+        let around = |text: &str| WITHIN.replace_all(text, "*").into_owned();
+        if kong.starts_with("http") && kong.len() > 32 && around(kong) == around(actual) {
+            let pairs = WITHIN.find_iter(kong).zip(WITHIN.find_iter(actual));
+            let pairs: Vec<_> = pairs.map(|(x, y)| (x.as_str(), y.as_str())).collect();
+            return pairs.into_iter().all(|(x, y)| self.map.learn(x, y));
         }
         let blank = |text: &str| REQUEST_ID.replace_all(text, "*").into_owned();
         (kong.contains("request_id") || key == "request_id") && blank(kong) == blank(actual)

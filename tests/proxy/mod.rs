@@ -6,5 +6,5 @@ mod headers;
 mod malformed;
 mod stopping;
 mod timeouts;
-mod tls;
+pub(crate) mod tls;
 mod websocket;

@@ -29,7 +29,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     migrate::up(&cfg).await?;
     let mut entities = CORE.clone();
     entities.extend(plugins().into_iter().flat_map(|p| p.entities));
-    entities.extend(silverback_bundled::entities_without_plugin());
     let store = Store::new(cfg, entities.clone())?;
     let node = NodeInfo {
         node_id: Uuid::new_v4(),

@@ -7,7 +7,6 @@ use silverback_entities::CORE;
 fn main() {
     let mut entities = CORE.clone();
     entities.extend(plugins().into_iter().flat_map(|p| p.entities));
-    entities.extend(silverback_bundled::entities_without_plugin());
     let document = openapi_document(entities, plugins(), env!("CARGO_PKG_VERSION"));
     println!("{document:#}");
 }

@@ -13,6 +13,7 @@ use axum::routing::any;
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use silverback_plugin::Services;
 use silverback_store::Store;
 
 use crate::auth::{Guard, Who};
@@ -28,7 +29,7 @@ use crate::paging::Args;
 use crate::server::Peer;
 use crate::status::StatusSource;
 use crate::table::{Endpoint, Target};
-use crate::{debug, respond, schemas, tags, texts};
+use crate::{debug, plugin_endpoints, respond, schemas, tags, texts};
 
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 
@@ -47,6 +48,8 @@ pub(crate) struct App {
     pub(crate) openapi: Bytes,
     pub(crate) node: Arc<NodeInfo>,
     pub(crate) status: Arc<dyn StatusSource>,
+    /// The node as the endpoints of plugins see it.
+    pub(crate) services: Arc<dyn Services>,
     pub(crate) origins: Arc<Origins>,
     /// For a node without a database.
     pub(crate) declarative: Option<Arc<Declarative>>,
@@ -105,7 +108,7 @@ async fn dispatch(app: &Arc<App>, endpoint: &Endpoint, request: Request) -> Resp
             Target::Filters => ApiError::bad(texts::NO_FILTERS).into_response(),
             _ => {
                 let mut response = respond::empty(StatusCode::NO_CONTENT);
-                cors::methods(response.headers_mut(), endpoint.allow);
+                cors::methods(response.headers_mut(), &endpoint.allow);
                 response
             }
         };
@@ -180,6 +183,7 @@ async fn answer(app: &App, target: Target, parts: &http::request::Parts, body: B
         Target::Clustering => info::clustering(&call),
         Target::LogLevel => debug::level(&call),
         Target::SetLogLevel { everywhere } => debug::set_level(&call, everywhere).await,
+        Target::OfPlugin { plugin, nth } => plugin_endpoints::serve(call, plugin, nth).await,
         Target::EntitySchema => schemas::entity(&call),
         Target::PluginSchema => schemas::plugin(&call),
         Target::PluginConfigSchema => schemas::plugin_config(&call),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use http::HeaderValue;
 use serde_json::{Map, Value};
 use silverback_declarative::Format;
-use silverback_plugin::PluginDef;
+use silverback_plugin::{PluginDef, Services};
 use silverback_schema::{EntityDef, Violations};
 use silverback_store::Store;
 
 use crate::app::{self, App};
 use crate::auth::{Guard, Tokens};
 use crate::cors::Origins;
+use crate::crud::NoServices;
 use crate::declarative::Declarative;
 use crate::info::NodeInfo;
 use crate::model::Model;
@@ -26,6 +27,7 @@ pub struct AdminBuilder {
     node: NodeInfo,
     model: Model,
     status: Arc<dyn StatusSource>,
+    services: Arc<dyn Services>,
     origins: Origins,
     listen: Vec<Listen>,
     certificates: Vec<Certificate>,
@@ -47,6 +49,9 @@ impl AdminBuilder {
             .then(|| Declarative::new(Format::new(entities.clone(), &plugins)));
         AdminBuilder {
             declarative,
+            services: Arc::new(NoServices {
+                has_database: store.has_database(),
+            }),
             store,
             node,
             model: Model::new(entities, plugins),
@@ -62,6 +67,12 @@ impl AdminBuilder {
     /// Where facts about the node come from; without it only those of the process are known.
     pub fn status(mut self, source: Arc<dyn StatusSource>) -> Self {
         self.status = source;
+        self
+    }
+
+    /// What the node offers to the endpoints of plugins: the same as to the plugins. Without it they find nothing that is shared.
+    pub fn services(mut self, services: Arc<dyn Services>) -> Self {
+        self.services = services;
         self
     }
 
@@ -133,6 +144,7 @@ impl AdminBuilder {
             model: Arc::new(self.model),
             node: Arc::new(self.node),
             status: self.status,
+            services: self.services,
             origins: Arc::new(self.origins),
             declarative: self.declarative.map(Arc::new),
             guard: self.guard,

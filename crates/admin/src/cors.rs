@@ -87,12 +87,12 @@ impl Asked {
 }
 
 /// The methods of an endpoint, in the answer to OPTIONS.
-pub(crate) fn methods(headers: &mut HeaderMap, allow: &'static str) {
-    headers.insert(ALLOW, HeaderValue::from_static(allow));
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static(allow),
-    );
+pub(crate) fn methods(headers: &mut HeaderMap, allow: &str) {
+    // Names of methods can be in a header.
+    if let Ok(allow) = HeaderValue::from_str(allow) {
+        headers.insert(ALLOW, allow.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, allow);
+    }
 }
 
 #[cfg(test)]

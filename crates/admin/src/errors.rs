@@ -316,10 +316,7 @@ impl IntoResponse for ApiError {
                     .insert(header::WWW_AUTHENTICATE, CHALLENGE);
                 response
             }
-            ApiError::UnsupportedMediaType => respond::html(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                texts::UNSUPPORTED_MEDIA_TYPE,
-            ),
+            ApiError::UnsupportedMediaType => respond::page(StatusCode::UNSUPPORTED_MEDIA_TYPE),
         }
     }
 }

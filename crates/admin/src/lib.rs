@@ -23,6 +23,7 @@ mod lua;
 mod model;
 mod openapi;
 mod paging;
+mod plugin_endpoints;
 mod respond;
 mod schemas;
 mod server;
@@ -42,6 +43,7 @@ pub use errors::error_message;
 pub use info::{KONG_VERSION, NodeInfo};
 pub use model::RowCheck;
 pub use openapi::openapi_document;
+pub use plugin_endpoints::plugin_told;
 pub use server::{AdminError, AdminServer, Certificate, Listen};
 pub use status::{
     AddressHealth, Connections, Health, HealthReport, ProcessOnly, StatusSource, TargetHealth,

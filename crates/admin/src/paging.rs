@@ -40,6 +40,11 @@ impl<'a> Args<'a> {
             .map(|(_, v)| v.as_ref())
     }
 
+    /// All arguments.
+    pub(crate) fn into_pairs(self) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+        self.0
+    }
+
     /// The value of an argument that may be written as a list: `tags=`, `tags[]=`, `tags[1]=`.
     fn first(&self, name: &str) -> Option<&str> {
         let is = |n: &str| {

@@ -65,8 +65,16 @@ pub(crate) fn ok_bytes(bytes: Bytes) -> Response {
     with(StatusCode::OK, JSON, Body::from(bytes))
 }
 
-/// A page for people.
-pub(crate) fn html(status: StatusCode, text: &'static str) -> Response {
+/// A page for people, in nginx's form: Kong leaves answers without a body to it.
+pub(crate) fn page(status: StatusCode) -> Response {
+    let title = format!(
+        "{} {}",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default()
+    );
+    let text = format!(
+        "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
+    );
     with(status, HTML, Body::from(text))
 }
 

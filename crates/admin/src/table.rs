@@ -1,5 +1,7 @@
 //! The endpoints, computed from the entities (`kong/api/endpoints.lua`): which paths there are, what each stands for and which methods it has.
 
+use std::borrow::Cow;
+
 use crate::model::Model;
 
 /// Methods of a collection.
@@ -113,6 +115,8 @@ pub(crate) enum Target {
     LogLevel,
     /// `/debug/node/log-level/{log_level}`; everywhere: `/debug/cluster/log-level/{log_level}`
     SetLogLevel { everywhere: bool },
+    /// An endpoint that a plugin brings: which one of its endpoints.
+    OfPlugin { plugin: &'static str, nth: usize },
 }
 
 /// One endpoint.
@@ -123,7 +127,7 @@ pub(crate) struct Endpoint {
     /// What it stands for.
     pub(crate) target: Target,
     /// Its methods, in alphabetical order, as `Allow` says them.
-    pub(crate) allow: &'static str,
+    pub(crate) allow: Cow<'static, str>,
 }
 
 impl Endpoint {
@@ -187,7 +191,17 @@ pub(crate) fn endpoints(model: &Model) -> Vec<Endpoint> {
         ),
     ];
     all.extend(special(model));
-    for e in model.iter() {
+    for p in model.plugins() {
+        let plugin = p.plugin.name;
+        for (nth, endpoint) in p.plugin.endpoints.iter().enumerate() {
+            all.push(Endpoint {
+                path: endpoint.path.to_owned(),
+                target: Target::OfPlugin { plugin, nth },
+                allow: endpoint.allow().into(),
+            });
+        }
+    }
+    for e in model.iter().filter(|e| e.def.in_api) {
         let (entity, collection) = (e.def.name, e.def.collection);
         all.push(at(
             format!("/{collection}"),
@@ -305,7 +319,7 @@ fn at(path: String, allow: &'static str, target: Target) -> Endpoint {
     Endpoint {
         path,
         target,
-        allow,
+        allow: allow.into(),
     }
 }
 

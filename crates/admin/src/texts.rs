@@ -45,7 +45,3 @@ pub(crate) const IF_MATCH_OF_NOTHING: &str =
     "If-Match names a version of an entity that is not there";
 pub(crate) const NO_BATCH: &str = "only writes of entities can be part of a batch";
 pub(crate) const NO_OPERATIONS: &str = "the body must be a list of operations";
-
-/// What nginx answers in Kong's place when the body is of a type it does not know.
-pub(crate) const UNSUPPORTED_MEDIA_TYPE: &str = "<html>\r\n<head><title>415 Unsupported Media Type</title></head>\r\n\
-    <body>\r\n<center><h1>415 Unsupported Media Type</h1></center>\r\n</body>\r\n</html>\r\n";

@@ -37,7 +37,7 @@ pub use route::{PathHandling, Protocol, Route, SourceOrDestination};
 pub use service::Service;
 pub use silverback_schema::checks::normalize_path;
 pub use sni::Sni;
-pub use tables::{Change, CredentialRow, Row, Tables};
+pub use tables::{Change, CredentialRow, IssuedRow, Row, Tables};
 pub use target::{DEFAULT_PORT, Target, format_target};
 pub use upstream::{
     ActiveChecks, ActiveHealthy, ActiveUnhealthy, Algorithm, CheckType, HashOn, Healthchecks,

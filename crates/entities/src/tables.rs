@@ -33,6 +33,9 @@ pub struct Tables {
     pub vaults: HashMap<Uuid, Arc<Vault>>,
     /// Rows of plugins' entities that are looked up while serving, by entity and primary key.
     pub credentials: BTreeMap<String, HashMap<Uuid, Arc<CredentialRow>>>,
+    /// Rows that plugins give out, which belong to no consumer themselves: tokens, sessions.
+    #[serde(default)]
+    pub issued: BTreeMap<String, HashMap<Uuid, Arc<IssuedRow>>>,
 }
 
 /// A row of a plugin's entity that has a lookup field and belongs to a consumer, kept small: there may be millions.
@@ -79,6 +82,47 @@ impl CredentialRow {
     }
 }
 
+/// A row of a plugin's entity that has a lookup field and is no consumer's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IssuedRow {
+    /// Primary key.
+    pub id: Uuid,
+    /// The value of the lookup field.
+    pub lookup: Box<str>,
+    /// Seconds since 1970 after which it is void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+    /// The entity's other fields that are not null.
+    pub fields: Map<String, Value>,
+}
+
+impl IssuedRow {
+    /// From a stored row, as [`CredentialRow::from_row`]. `None` when the row lacks its lookup value: nobody can ask for it.
+    pub fn from_row(
+        def: &EntityDef,
+        mut row: Map<String, Value>,
+        expires_at: Option<i64>,
+    ) -> Option<Self> {
+        let id = uuid_of(row.remove("id")?)?;
+        let Value::String(lookup) = row.remove(def.lookup?)? else {
+            return None;
+        };
+        row.remove("ttl");
+        row.retain(|_, v| !v.is_null());
+        Some(IssuedRow {
+            id,
+            lookup: lookup.into(),
+            expires_at,
+            fields: row,
+        })
+    }
+
+    /// The primary key of the row that a field refers to.
+    pub fn reference(&self, field: &str) -> Option<Uuid> {
+        uuid_of(self.fields.get(field)?.get("id")?.clone())
+    }
+}
+
 fn uuid_of(v: Value) -> Option<Uuid> {
     v.as_str().and_then(|s| Uuid::parse_str(s).ok())
 }
@@ -98,8 +142,10 @@ pub enum Row {
     Certificate(Certificate),
     /// `vaults`
     Vault(Vault),
-    /// An entity with a lookup field.
+    /// An entity with a lookup field whose rows are consumers' own.
     Credential(CredentialRow),
+    /// An entity with a lookup field whose rows are no consumer's.
+    Issued(IssuedRow),
 }
 
 /// What happened to one row. An entity the node does not serve from is passed over.
@@ -132,6 +178,10 @@ impl Tables {
                         .insert(id, Arc::new(r)),
                 );
             }
+            Some(Row::Issued(r)) => {
+                let rows = self.issued.entry(change.entity).or_default();
+                rows.insert(id, Arc::new(r));
+            }
             None => match change.entity.as_str() {
                 "services" => drop(self.services.remove(&id)),
                 "routes" => drop(self.routes.remove(&id)),
@@ -141,6 +191,9 @@ impl Tables {
                 "vaults" => drop(self.vaults.remove(&id)),
                 other => {
                     if let Some(rows) = self.credentials.get_mut(other) {
+                        rows.remove(&id);
+                    }
+                    if let Some(rows) = self.issued.get_mut(other) {
                         rows.remove(&id);
                     }
                 }

@@ -228,6 +228,10 @@ impl<'a> Request<'a> {
         for secret in ["authorization", "proxy-authorization"] {
             headers.replace(secret, REDACTED);
         }
+        // HTTP/2 has it elsewhere; nginx shows it where HTTP/1 has it.
+        if let Some(authority) = request.parts.uri.authority() {
+            headers.set_missing("host", authority.as_str());
+        }
         let uri = String::from_utf8_lossy(request.path_and_query);
         // nginx' name for whoever names no host, in Kong's configuration of it.
         let host = match request.host {

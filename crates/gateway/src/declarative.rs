@@ -141,7 +141,7 @@ struct Checker<'a> {
 impl<'a> Checker<'a> {
     fn new(config: &Config, plugins: &'a [PluginDef]) -> Self {
         Checker {
-            format: Format::new(entities(config, plugins), plugins),
+            format: Format::new(entities(plugins), plugins),
             plugins,
             routable: routable(flavor(config)),
             has_database: config.database != Database::Off,
@@ -270,7 +270,7 @@ fn with_store<T>(
         if pg::ready_for_start(&pg).await?.is_none() {
             bail!("Postgres is out of reach");
         }
-        let store = Store::new(pg, entities(config, plugins))?;
+        let store = Store::new(pg, entities(plugins))?;
         store.keep_history(config.history_size);
         work(&store.acting_as(ACTOR)).await
     })

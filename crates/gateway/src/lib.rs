@@ -19,6 +19,7 @@ mod identity;
 mod log_level;
 pub mod node;
 mod pg;
+mod rows;
 mod status;
 mod tokens;
 

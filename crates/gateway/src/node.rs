@@ -1,16 +1,19 @@
 //! One running node: store, snapshot engine, Admin API and data plane, wired together.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use silverback_admin::{AdminBuilder, Certificate, ClusterLogLevel, Listen, NodeInfo, Tokens};
+use silverback_admin::{
+    AdminBuilder, Certificate, ClusterLogLevel, Listen, NodeInfo, Tokens, plugin_told,
+};
 use silverback_balancer::{DnsConfig, Resolver};
 use silverback_entities::{CORE, Route};
-use silverback_plugin::PluginDef;
 use silverback_plugin::schema::EntityDef;
+use silverback_plugin::{PluginDef, Services};
 use silverback_retry::{Ceiling, LiveNodes, Settings};
 use silverback_router::{Entry, Flavor, Router};
 use silverback_runtime::{
@@ -30,6 +33,7 @@ use crate::config::{Config, Database, Role, RouterFlavor};
 use crate::counters::Counters;
 use crate::data_plane::DataPlane;
 use crate::log_level::LevelControl;
+use crate::rows::PluginRows;
 use crate::status::{NodeStatus, Parts};
 use crate::{VERSION, declarative, identity, pg};
 
@@ -71,7 +75,7 @@ impl Node {
             .build()
             .context("the background threads cannot be started")?;
         let node_id = identity::node_id(&config.prefix)?;
-        let entities = entities(config, &plugins);
+        let entities = entities(&plugins);
         let (store, reachable) = match config.database {
             Database::Postgres => {
                 let pg = pg::settings(config)?;
@@ -96,12 +100,7 @@ impl Node {
         };
         datastore.answers(reachable);
         let budgets = budgets(config);
-
-        let counters = store
-            .has_database()
-            .then(|| Arc::new(Counters(store.counters())) as _);
-        let services = NodeServices::new(Some(node_id), background.handle().clone(), counters);
-        let services = Arc::new(services);
+        let services = Arc::new(services(node_id, &background, &store, &plugins));
         let engine = {
             let registries = Registries {
                 plugins: plugins.clone(),
@@ -141,6 +140,8 @@ impl Node {
             datastore: datastore.clone(),
             tokens: tokens.clone(),
             level: level.clone(),
+            plugins: plugins.clone(),
+            services: services.clone(),
         };
         let mut tasks = vec![background.spawn(follow(watcher, listener, stopped.clone()))];
         if reachable {
@@ -170,6 +171,7 @@ impl Node {
             let mut builder =
                 AdminBuilder::new(store, entities, plugins, node).status(status.clone());
             builder = builder
+                .services(services.clone())
                 .check("routes", routable(flavor(config)))
                 .gui_urls(&config.admin_gui_url)
                 .tokens(tokens, config.admin_require_token);
@@ -312,22 +314,30 @@ impl Node {
     }
 }
 
-/// All entities: the core ones, those of the plugins and, with all that is bundled, those whose plugins are still to come.
-pub(crate) fn entities(config: &Config, plugins: &[PluginDef]) -> Vec<EntityDef> {
-    let waiting = if config.plugins.bundled {
-        silverback_bundled::entities_without_plugin()
-    } else {
-        Vec::new()
-    };
-    let of_plugins = plugins.iter().flat_map(|p| p.entities.clone());
-    CORE.iter()
-        .cloned()
-        .chain(
-            of_plugins
-                .chain(waiting)
-                .map(|d| d.catalogue(silverback_entities::core)),
-        )
-        .collect()
+/// All entities: the core ones and those of the plugins.
+pub(crate) fn entities(plugins: &[PluginDef]) -> Vec<EntityDef> {
+    CORE.iter().cloned().chain(of_plugins(plugins)).collect()
+}
+
+fn of_plugins(plugins: &[PluginDef]) -> impl Iterator<Item = EntityDef> {
+    let all = plugins.iter().flat_map(|p| p.entities.clone());
+    all.map(|d| d.catalogue(silverback_entities::core))
+}
+
+/// What plugins may ask of this node.
+fn services(
+    node_id: uuid::Uuid,
+    background: &Runtime,
+    store: &Store,
+    plugins: &[PluginDef],
+) -> NodeServices {
+    let handle = background.handle();
+    if !store.has_database() {
+        return NodeServices::new(Some(node_id), handle.clone(), None);
+    }
+    let counters = Arc::new(Counters(store.counters()));
+    let rows = PluginRows::new(store, of_plugins(plugins), handle.clone());
+    NodeServices::new(Some(node_id), handle.clone(), Some(counters)).with_rows(Some(Arc::new(rows)))
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
@@ -356,11 +366,24 @@ struct Listener {
     datastore: Datastore,
     tokens: Tokens,
     level: LevelControl,
+    plugins: Vec<PluginDef>,
+    services: Arc<dyn Services>,
 }
 
 impl Listener {
     /// Something that a node told all nodes.
     fn hear(&self, topic: &str, text: &str) {
+        if let Some(name) = plugin_told(topic) {
+            let Some(plugin) = self.plugins.iter().find(|p| p.name == name) else {
+                return;
+            };
+            // Whatever a plugin does with it, the node goes on following its configuration.
+            let hear = || (plugin.hear)(text, &*self.services);
+            if catch_unwind(AssertUnwindSafe(hear)).is_err() {
+                tracing::error!(plugin = name, "panic over what another node told");
+            }
+            return;
+        }
         // The node that was asked did it before it told.
         let Some(told) =
             ClusterLogLevel::heard(topic, text).filter(|told| told.node != self.node_id)

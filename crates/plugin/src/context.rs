@@ -136,6 +136,14 @@ pub trait ResponseHead {
     fn set_status(&mut self, status: StatusCode);
     /// The headers.
     fn headers(&self) -> &HeaderMap;
+    /// The headers with the spelling of their names on the wire, for those who keep them. Makes each name anew.
+    fn spelled(&self) -> Vec<(HeaderKey, HeaderValue)> {
+        let key = |name: &HeaderName| HeaderKey::new(name.as_str()).ok();
+        let headers = self.headers().iter();
+        headers
+            .filter_map(|(name, value)| Some((key(name)?, value.clone())))
+            .collect()
+    }
     /// Replaces all values of a header.
     fn set(&mut self, key: &HeaderKey, value: HeaderValue);
     /// Adds a value.

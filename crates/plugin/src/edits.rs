@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
 
+use crate::flow::Response;
 use crate::header::HeaderKey;
 
 /// One change to the upstream request's headers.
@@ -14,6 +15,15 @@ pub enum HeaderEdit {
     Append(HeaderKey, HeaderValue),
     /// Take the header away.
     Remove(HeaderName),
+}
+
+/// The longest body that goes upstream.
+#[derive(Clone, Debug)]
+pub struct BodyLimit {
+    /// In bytes.
+    pub most: u64,
+    /// What the client gets when its body turns out to be longer.
+    pub refusal: Response,
 }
 
 /// All values of a header after some edits of the headers that it came with.
@@ -53,6 +63,8 @@ pub struct UpstreamEdits {
     pub method: Option<Method>,
     /// The body, where a plugin that read it whole replaces it.
     pub body: Option<bytes::Bytes>,
+    /// Watched while the body goes by: nothing is kept for it.
+    pub body_limit: Option<Box<BodyLimit>>,
 }
 
 impl UpstreamEdits {
@@ -71,6 +83,19 @@ impl UpstreamEdits {
         self.headers.push(HeaderEdit::Remove(name));
     }
 
+    /// Limits the body, for bodies whose length nobody knows before they have gone by. Of several limits the lowest counts.
+    pub fn limit_body(&mut self, most: u64, refusal: Response) {
+        if self.body_limit.as_ref().is_none_or(|l| most < l.most) {
+            self.body_limit = Some(Box::new(BodyLimit { most, refusal }));
+        }
+    }
+
+    /// What the client gets when its body is that long, if that is too long.
+    pub fn refusal_of_body(&self, length: u64) -> Option<&Response> {
+        let limit = self.body_limit.as_ref().filter(|l| length > l.most)?;
+        Some(&limit.refusal)
+    }
+
     /// What the edits say of a header: `None` when they do not touch it, else its last value or `Some(None)` when it was removed.
     pub fn lookup(&self, name: &HeaderName) -> Option<Option<&HeaderValue>> {
         self.headers.iter().rev().find_map(|e| match e {
@@ -83,7 +108,22 @@ impl UpstreamEdits {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
+
+    #[test]
+    fn of_several_limits_the_lowest_counts() {
+        let mut edits = UpstreamEdits::default();
+        assert!(edits.refusal_of_body(u64::MAX).is_none());
+        for (most, status) in [(10, 413), (5, 417), (7, 400)] {
+            let status = StatusCode::from_u16(status).unwrap_or_default();
+            edits.limit_body(most, Response::empty(status));
+        }
+        assert!(edits.refusal_of_body(5).is_none());
+        let refusal = edits.refusal_of_body(6).map(|r| r.status.as_u16());
+        assert_eq!(refusal, Some(417));
+    }
 
     #[test]
     fn values_are_those_after_all_edits() {

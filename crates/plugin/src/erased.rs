@@ -10,7 +10,8 @@ use silverback_schema::plugin_def::Protocols;
 use silverback_schema::{EntityCheck, EntityDef, Record, RecordDef};
 
 use crate::context::{AccessCtx, BodyCtx, FailureCtx, LogCtx, ResponseCtx};
-use crate::env::PluginEnv;
+use crate::endpoint::AdminEndpoint;
+use crate::env::{PluginEnv, Services};
 use crate::flow::{ConfigError, PhaseResult, PluginError};
 use crate::{Handler, MetricTerms, Phases, RetryAdvice, RetryTerms, Scopes};
 
@@ -111,6 +112,10 @@ pub struct PluginDef {
     pub checks: Vec<EntityCheck>,
     /// Entities of its own.
     pub entities: Vec<EntityDef>,
+    /// Endpoints of its own in the Admin API.
+    pub endpoints: Vec<AdminEndpoint>,
+    /// Takes in what one of them told all nodes.
+    pub hear: fn(&str, &dyn Services),
     /// Makes it.
     pub compile: Compile,
 }
@@ -128,11 +133,13 @@ impl PluginDef {
             stream_too: P::STREAM_TOO,
             config: RecordDef {
                 fields: P::Config::fields(),
-                checks: Vec::new(),
+                checks: P::config_checks(),
                 shorthands: P::shorthands(),
             },
             checks: P::checks(),
             entities: P::entities(),
+            endpoints: P::endpoints(),
+            hear: P::hear,
             compile: |config, env| {
                 let config = serde_json::from_value(Value::Object(config.clone()))
                     .map_err(|e| ConfigError::new("", e.to_string()))?;

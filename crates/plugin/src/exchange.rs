@@ -63,7 +63,7 @@ use crate::{
     PluginDef, PluginEnv, RouteInfo, ServiceInfo, Services, UpstreamEdits,
 };
 
-pub use fakes::{FakeCounters, FakeDirectory, FakeServices, consumer};
+pub use fakes::{FakeCounters, FakeDirectory, FakeRows, FakeServices, consumer};
 use fakes::{GivenCaptures, WholeBody};
 pub use outcome::{Head, Outcome};
 use source::{FakeSource, attempt};
@@ -103,7 +103,7 @@ pub fn definition<P: Handler>() -> EntityDef {
     let protocols = def.protocols();
     let config = RecordDef {
         fields: def.config.fields,
-        checks: Vec::new(),
+        checks: def.config.checks,
         shorthands: def.config.shorthands,
     };
     let scopes = SchemaScopes {
@@ -228,6 +228,7 @@ pub struct Exchange {
     service: Option<ServiceInfo>,
     response: (StatusCode, HeaderMap, Bytes),
     tls: bool,
+    peer_trusted: bool,
 }
 
 impl Exchange {
@@ -264,6 +265,7 @@ impl Exchange {
             }),
             response: (StatusCode::OK, HeaderMap::new(), Bytes::new()),
             tls: false,
+            peer_trusted: false,
         }
     }
 
@@ -376,6 +378,12 @@ impl Exchange {
         self
     }
 
+    /// From a trusted proxy.
+    pub fn from_trusted_peer(mut self) -> Self {
+        self.peer_trusted = true;
+        self
+    }
+
     /// Runs a plugin with that configuration.
     ///
     /// # Panics
@@ -398,6 +406,7 @@ impl Exchange {
             if self.tls { "https" } else { "http" },
             if self.tls { 8443 } else { 8000 },
         );
+        facts.peer_trusted = self.peer_trusted;
         facts.started_at = self.at;
         facts.server = Some(IpAddr::from([127, 0, 0, 1]));
         (facts.connection, facts.connection_requests) = (7, 1);
@@ -437,7 +446,10 @@ impl Exchange {
         }
         let exit = match ended {
             Ok(Flow::Exit(response)) => Some(Ok(response)),
-            Ok(Flow::Next | Flow::Await) => None,
+            // As the proxy does while the body goes by.
+            Ok(Flow::Next | Flow::Await) => edits
+                .refusal_of_body(self.body.len() as u64)
+                .map(|refusal| Ok(refusal.clone())),
             Err(e) => Some(Err(e)),
         };
         facts.local_response = exit.is_some();
@@ -514,14 +526,20 @@ impl Exchange {
                 Some(e),
             ),
         };
-        let mut headers: HeaderMap = response
-            .headers
-            .iter()
-            .map(|(k, v)| (k.name().clone(), v.clone()))
-            .collect();
+        let mut headers = HeaderMap::new();
+        for (key, value) in &response.headers {
+            headers.append(key.name().clone(), value.clone());
+        }
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         let body = match response.body {
             Body::Empty => Bytes::new(),
+            Body::Kept(bytes) => bytes,
+            Body::OfStatus => {
+                let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+                headers.insert(http::header::CONTENT_TYPE, plain);
+                let text = response.status.canonical_reason().unwrap_or_default();
+                Bytes::from_static(text.as_bytes())
+            }
             Body::Bytes {
                 content_type,
                 bytes,
@@ -529,6 +547,7 @@ impl Exchange {
                 headers.insert(http::header::CONTENT_TYPE, content_type);
                 bytes
             }
+            Body::Untyped(bytes) => bytes,
             Body::Error(text) => {
                 headers.insert(http::header::CONTENT_TYPE, json);
                 serde_json::json!({ "message": text, "request_id": facts.request_id() })

@@ -54,10 +54,28 @@ pub struct Credential {
     pub prepared: Prepared,
 }
 
+/// A row that a plugin gives out while requests are served, such as a token or a session: of an entity with a lookup field that is nobody's
+/// credential.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// The lookup field.
+    pub lookup: Lookup,
+    /// Seconds since 1970 after which it is void.
+    pub expires_at: Option<i64>,
+    /// Primary key.
+    pub id: Uuid,
+    /// The entity's other fields that are not null.
+    pub fields: Map<String, Value>,
+    /// The credential that it was given out to, where one of its fields refers to one.
+    pub credential: Option<Arc<Credential>>,
+}
+
 /// Finds consumers and credentials; answered from the node's memory.
 pub trait Directory: Send + Sync {
     /// A credential of the named entity (`keyauth_credentials`) by its lookup field. One that has expired is not found.
     fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>>;
+    /// Something given out, of the named entity (`oauth2_tokens`), by its lookup field. What has expired is not found.
+    fn issued(&self, entity: &'static str, key: &str) -> Option<&Arc<Issued>>;
     /// A consumer by id or, failing that, by username.
     fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>>;
     /// Of an entity whose lookup field is not unique (`acls`): the values of that field in the consumer's rows, in the order of the rows'
@@ -117,6 +135,8 @@ pub struct Facts {
     pub peer: SocketAddr,
     /// The client's address: the peer, or what a trusted proxy says.
     pub client_ip: IpAddr,
+    /// Whether the peer is one of the trusted proxies, whose `X-Forwarded-*` are believed.
+    pub peer_trusted: bool,
     /// `http` or `https`, of the connection.
     pub scheme: &'static str,
     /// The listener's port.
@@ -164,6 +184,7 @@ impl Facts {
             started_at: SystemTime::now(),
             peer,
             client_ip: peer.ip(),
+            peer_trusted: false,
             scheme,
             port,
             server: None,

@@ -47,9 +47,17 @@ pub enum Body {
         /// The body.
         bytes: Bytes,
     },
+    /// These bytes, without a `Content-Type`.
+    Untyped(Bytes),
     /// An error text, rendered as JSON, HTML, XML or plain text by the request's `Accept`, with the request id
     /// (Kong's `kong.response.error`).
     Error(Cow<'static, str>),
+    /// What the gateway says with this status when it fails by itself, such as `The upstream server is timing out` (where Kong leaves a
+    /// response without a body to nginx's `error_page`).
+    OfStatus,
+    /// The body of an answer that the upstream gave to an earlier request; the response's headers are that answer's, `Content-Type`
+    /// included. Clients see it as if it had been proxied just now: with `Via`, and with the upstream's own `Server` (Kong's `KONG_PROXIED`).
+    Kept(Bytes),
 }
 
 impl Response {

@@ -9,17 +9,22 @@
 pub mod args;
 pub mod auth;
 pub mod context;
+pub mod cookie;
 pub mod edits;
+pub mod endpoint;
 pub mod env;
 pub mod erased;
 pub mod exchange;
 pub mod facts;
+pub mod fields;
 pub mod flow;
 pub mod header;
 pub mod log_values;
+pub mod media_type;
 pub mod members;
 pub mod multipart;
 pub mod pairs;
+pub mod patterns;
 pub mod prepared;
 pub mod shown;
 pub mod slots;
@@ -29,13 +34,20 @@ pub use context::{
     AccessCtx, BodyCtx, CaptureSource, Captures, FailureCtx, LogCtx, LogSource, NoCaptures,
     RequestView, ResponseCtx, ResponseHead, Tls,
 };
-pub use edits::{HeaderEdit, UpstreamEdits};
-pub use env::{ClusterCounters, CounterError, InstanceInfo, PluginEnv, Services};
+pub use edits::{BodyLimit, HeaderEdit, UpstreamEdits};
+pub use endpoint::{AdminAnswer, AdminCall, AdminEndpoint, AdminOperation};
+pub use env::{
+    ClusterCounters, CounterError, InstanceInfo, PluginEnv, Row, Rows, RowsError, Services,
+};
 pub use erased::{DynHandler, PluginDef};
-pub use facts::{Attempt, Consumer, Credential, Directory, Facts, Lookup, RouteInfo, ServiceInfo};
+pub use facts::{
+    Attempt, Consumer, Credential, Directory, Facts, Issued, Lookup, RouteInfo, ServiceInfo,
+};
 pub use flow::{Body, ConfigError, Flow, PhaseResult, PluginError, Response};
 pub use header::HeaderKey;
 pub use log_values::LogValues;
+pub use media_type::MediaType;
+pub use patterns::Patterns;
 pub use prepared::Prepared;
 pub use shown::Shown;
 pub use silverback_schema as schema;
@@ -142,16 +154,31 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Checks that Kong has within the record `config`; paths begin there.
+    fn config_checks() -> Vec<EntityCheck> {
+        Vec::new()
+    }
+
     /// Other spellings of configuration fields.
     fn shorthands() -> Vec<Shorthand> {
         Vec::new()
     }
 
     /// Entities of its own, such as credentials. They are stored, served by the Admin API and, when they have
-    /// [`EntityDef::lookup`], indexed for [`Directory::credential`].
+    /// [`EntityDef::lookup`], indexed for [`Directory::credential`], or for [`Directory::issued`] when they do not belong to a consumer.
+    /// Each comes after those it refers to.
     fn entities() -> Vec<EntityDef> {
         Vec::new()
     }
+
+    /// Endpoints of its own in the Admin API, for what is not about rows.
+    fn endpoints() -> Vec<AdminEndpoint> {
+        Vec::new()
+    }
+
+    /// One of its endpoints told all nodes something ([`AdminAnswer::telling`]). Called on each of them, also on the one that told. It
+    /// must not block.
+    fn hear(_text: &str, _services: &dyn Services) {}
 
     /// Makes the plugin from a configuration that was validated. Runs once per version of a configuration, never per request:
     /// regular expressions, address blocks and templates are compiled here.

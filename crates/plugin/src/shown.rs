@@ -64,6 +64,13 @@ impl<'a> Shown<'a> {
         }
     }
 
+    /// Shows a value of a name that is not there.
+    pub fn set_missing(&mut self, name: &'a str, value: &'a str) {
+        if self.get(name).is_none() {
+            self.set(name, value.into());
+        }
+    }
+
     /// The first value of a name.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, values) = self.0.iter().find(|(n, _)| *n == *name)?;

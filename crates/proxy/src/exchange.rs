@@ -27,8 +27,6 @@ pub(crate) struct Exchange {
     pub(crate) picks: Picks,
     pub(crate) facts: Facts,
     pub(crate) edits: UpstreamEdits,
-    /// Whether the peer's word about the client is believed.
-    pub(crate) trusted: bool,
     /// What follows the scheme and authority upstream, when it is not what the client sent.
     pub(crate) target: Option<Bytes>,
     /// What was cut off the front of the path.
@@ -63,7 +61,6 @@ impl Exchange {
             begun: facts.started,
             facts,
             edits: UpstreamEdits::default(),
-            trusted: false,
             target: None,
             prefix: None,
             tries: None,

@@ -111,7 +111,8 @@ fn meet(session: &Session, x: &mut Exchange) {
         x.facts.scheme = "https";
     }
     let headers = &session.req_header().headers;
-    (x.facts.client_ip, x.trusted) = x.shared.config.real_ip.find(x.facts.peer.ip(), headers);
+    (x.facts.client_ip, x.facts.peer_trusted) =
+        x.shared.config.real_ip.find(x.facts.peer.ip(), headers);
     x.debug = x.shared.config.debug_header && headers.get(&KONG_DEBUG).is_some_and(|v| v == "1");
 }
 
@@ -185,7 +186,6 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
         target: upstream_target,
         prefix,
         facts,
-        trusted,
         ..
     } = x;
     *matched = Some(found.entry);
@@ -193,7 +193,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
     let route = &snapshot.routes[found.entry];
     route.metrics.prefetch();
     facts.log_values.want(route.chain.has(Phases::LOG));
-    let forwarded_proto = if *trusted {
+    let forwarded_proto = if facts.peer_trusted {
         client
             .headers
             .get(&FORWARDED_PROTO)
@@ -206,7 +206,7 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
         .verdict(forwarded_proto.unwrap_or(facts.scheme), http2, content_type)
     {
         ProtocolVerdict::Fine => {}
-        verdict => return Some(wrong_protocol(verdict, client, *trusted)),
+        verdict => return Some(wrong_protocol(verdict, client, facts.peer_trusted)),
     }
     let service = route.service.as_ref();
     let base = service.and_then(|s| s.service.path.as_deref());
@@ -404,7 +404,7 @@ fn before_proxying(session: &Session, x: &mut Exchange) -> Option<Response> {
 
 /// How many attempts were made at a request before it came here; only trusted peers are asked.
 fn previous_attempts(session: &Session, x: &Exchange) -> u32 {
-    if !x.trusted {
+    if !x.facts.peer_trusted {
         return 0;
     }
     let headers = &session.req_header().headers;

@@ -47,6 +47,14 @@ fn prepare(
     origin: Origin,
 ) -> Result<(ResponseHeader, Bytes)> {
     let client = session.req_header();
+    let response = match response.body {
+        Body::OfStatus => Response {
+            headers: response.headers,
+            ..handled(session, x, response.status.as_u16())
+        },
+        _ => response,
+    };
+    let is_kept = matches!(response.body, Body::Kept(_));
     let mut head = ResponseHeader::build(response.status, Some(10))?;
     for (key, value) in response.headers {
         head.append_header(key.wire().clone(), value)?;
@@ -61,7 +69,8 @@ fn prepare(
             let content_type = HeaderValue::from_static("application/grpc");
             (Some(content_type), Bytes::new())
         }
-        Body::Empty => (None, Bytes::new()),
+        Body::Empty | Body::OfStatus => (None, Bytes::new()),
+        Body::Untyped(bytes) | Body::Kept(bytes) => (None, bytes),
         Body::Bytes {
             content_type,
             bytes,
@@ -94,6 +103,11 @@ fn prepare(
     }
     x.facts.local_response = true;
     x.facts.responded = Some(Instant::now());
+    if is_kept {
+        // Here waiting for the upstream begins and ends.
+        let now = Instant::now();
+        (x.facts.proxied, x.facts.upstream_header) = (Some(now), Some(now));
+    }
     let mut body = Some(body);
     let chain_has = |x: &Exchange, phase| x.chain().has(phase);
     let length = |body: &Option<Bytes>| body.as_ref().map_or(0, Bytes::len);
@@ -106,7 +120,11 @@ fn prepare(
         head.insert_header(header::CONTENT_LENGTH, number(length(&body)))?;
     }
     // Kong sets its own after the plugins' (`header_filter.after`).
-    response_headers::local(&mut head, x, origin == Origin::Upstream)?;
+    if is_kept {
+        response_headers::proxied(&mut head, client, x)?;
+    } else {
+        response_headers::local(&mut head, x, origin == Origin::Upstream)?;
+    }
     if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
         head.remove_header(&header::CONTENT_LENGTH);
     }

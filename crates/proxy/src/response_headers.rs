@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_core::Result;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::{HeaderNameVariant, RequestHeader, ResponseHeader};
 use silverback_plugin::{HeaderKey, ResponseHead};
 
 use crate::exchange::Exchange;
@@ -203,6 +203,21 @@ impl ResponseHead for HeadView<'_> {
     }
     fn headers(&self) -> &HeaderMap {
         &self.0.headers
+    }
+    fn spelled(&self) -> Vec<(HeaderKey, HeaderValue)> {
+        let mut all = Vec::with_capacity(self.0.headers.len());
+        // Fails only when the closure does.
+        let _ = self.0.map(|name, value| {
+            let name = match name {
+                HeaderNameVariant::Case(name) => std::str::from_utf8(name.as_slice()),
+                HeaderNameVariant::Titled(name) => Ok(name),
+            };
+            if let Some(key) = name.ok().and_then(|n| HeaderKey::new(n).ok()) {
+                all.push((key, value.clone()));
+            }
+            Ok(())
+        });
+        all
     }
     fn set(&mut self, key: &HeaderKey, value: HeaderValue) {
         // The key was checked when it was made.

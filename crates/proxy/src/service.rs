@@ -100,6 +100,9 @@ impl ProxyHttp for Proxy {
         x: &mut Self::CTX,
     ) -> Result<()> {
         if let Some(whole) = &x.edits.body {
+            if x.edits.refusal_of_body(whole.len() as u64).is_some() {
+                return Err(Error::new_down(BODY_LIMIT));
+            }
             // Once in full with the first piece; what else the client sends was read already, or is replaced.
             *body = Some(if std::mem::replace(&mut x.body_sent, true) {
                 Bytes::new()
@@ -108,13 +111,14 @@ impl ProxyHttp for Proxy {
             });
             return Ok(());
         }
-        let most = x.shared.config.client_max_body_size;
-        if most > 0
-            && let Some(piece) = body
-        {
+        if let Some(piece) = body {
             x.body_seen += piece.len() as u64;
-            if x.body_seen > most {
+            let most = x.shared.config.client_max_body_size;
+            if most > 0 && x.body_seen > most {
                 return Err(Error::new_down(ErrorType::HTTPStatus(413)));
+            }
+            if x.edits.refusal_of_body(x.body_seen).is_some() {
+                return Err(Error::new_down(BODY_LIMIT));
             }
         }
         Ok(())
@@ -325,6 +329,9 @@ fn failed(
     guard(|| Ok(retry::decide(session, x, failure, None))).unwrap_or(false)
 }
 
+/// A body is longer than a plugin allows.
+const BODY_LIMIT: ErrorType = ErrorType::Custom("BodyLimit");
+
 /// What the client is told of a failure; `None` when it is not there to be told.
 fn reply_to(session: &Session, e: &Error, x: &Exchange) -> Option<(Response, Origin)> {
     let nginx = |status| Some((handled(session, x, status), Origin::Gateway));
@@ -335,6 +342,12 @@ fn reply_to(session: &Session, e: &Error, x: &Exchange) -> Option<(Response, Ori
                 Response::error(StatusCode::SERVICE_UNAVAILABLE, text),
                 Origin::Gateway,
             ))
+        }
+        (t, _) if *t == BODY_LIMIT => {
+            let body = x.edits.body.as_ref();
+            let length = body.map_or(x.body_seen, |b| b.len() as u64);
+            let refusal = x.edits.refusal_of_body(length)?;
+            Some((refusal.clone(), Origin::Gateway))
         }
         (ErrorType::HTTPStatus(status), _) => nginx(*status),
         (

@@ -173,7 +173,7 @@ fn forwarded(
     authority: &str,
 ) -> Result<()> {
     let believed = |name: &HeaderName| {
-        if x.trusted {
+        if x.facts.peer_trusted {
             client.headers.get(name)
         } else {
             None

@@ -1,7 +1,7 @@
 //! From tables to a [`Snapshot`]. Only what a change touches is built again: a credential touches one shard of one index,
 //! a plugin leaves the router alone, a route leaves the consumers alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use silverback_entities::{Change, Tables};
@@ -14,11 +14,13 @@ use crate::snapshot::Snapshot;
 mod certificates;
 mod chains;
 mod credentials;
+mod issued;
 mod routes;
 mod services;
 
 use chains::Chains;
 use credentials::Credentials;
+use issued::IssuedRows;
 use routes::{Parts, RouteTable};
 use services::ServiceCache;
 
@@ -41,6 +43,7 @@ pub struct Builder {
     services: ServiceCache,
     chains: Chains,
     credentials: Credentials,
+    issued: IssuedRows,
     directory: DirectoryIndex,
     dirty: Dirty,
     routes: RouteTable,
@@ -90,6 +93,7 @@ impl Builder {
             services: ServiceCache::default(),
             chains: Chains::default(),
             credentials: Credentials::default(),
+            issued: IssuedRows::default(),
             directory: DirectoryIndex::default(),
             dirty: Dirty::everything(),
             routes: RouteTable::default(),
@@ -112,17 +116,24 @@ impl Builder {
         self.dirty = Dirty::everything();
         self.directory = DirectoryIndex::default();
         self.credentials = Credentials::default();
+        self.issued = IssuedRows::default();
         for c in self.tables.consumers.values() {
             self.directory
                 .put_consumer(credentials::consumer(c), c.clone());
         }
-        let known = self.registries.plugins.iter().flat_map(|p| &p.entities);
-        for def in known {
-            let Some(rows) = self.tables.credentials.get(def.name) else {
-                continue;
-            };
-            for row in rows.values() {
+        let plugins = &self.registries.plugins;
+        let known = || plugins.iter().flat_map(|p| &p.entities);
+        for def in known() {
+            let rows = self.tables.credentials.get(def.name).into_iter().flatten();
+            for (_, row) in rows {
                 self.credentials.put(&mut self.directory, def, row);
+            }
+        }
+        for def in known() {
+            let rows = self.tables.issued.get(def.name).into_iter().flatten();
+            for (_, row) in rows {
+                self.issued
+                    .put(&mut self.directory, plugins, &self.tables, def, row);
             }
         }
     }
@@ -143,49 +154,58 @@ impl Builder {
                 }
                 _ => {}
             }
-            let (entity, id) = (change.entity.clone(), change.id);
-            let before = self
-                .tables
-                .credentials
-                .get(&entity)
-                .and_then(|rows| rows.get(&id))
-                .cloned();
-            self.tables.apply(change);
-            if entity == "consumers" {
-                match self.tables.consumers.get(&id) {
-                    Some(c) => {
-                        let row = c.clone();
-                        self.directory.remove_consumer(id);
-                        self.directory
-                            .put_consumer(credentials::consumer(&row), row);
-                        self.credentials
-                            .consumer_changed(&mut self.directory, &self.tables, id);
-                    }
-                    None => self.directory.remove_consumer(id),
-                }
-                continue;
-            }
-            let Some(def) = self
-                .registries
-                .plugins
-                .iter()
-                .flat_map(|p| &p.entities)
-                .find(|d| d.name == entity)
-            else {
-                continue;
-            };
-            if let Some(before) = before {
-                self.credentials.remove(&mut self.directory, def, &before);
-            }
-            if let Some(row) = self
-                .tables
-                .credentials
-                .get(&entity)
-                .and_then(|rows| rows.get(&id))
-            {
-                self.credentials.put(&mut self.directory, def, row);
-            }
+            self.apply_to_directory(change);
         }
+    }
+
+    fn apply_to_directory(&mut self, change: Change) {
+        fn row<T>(
+            of: &BTreeMap<String, HashMap<Uuid, Arc<T>>>,
+            at: &(String, Uuid),
+        ) -> Option<Arc<T>> {
+            of.get(&at.0)?.get(&at.1).cloned()
+        }
+        let at = (change.entity.clone(), change.id);
+        let credential = row(&self.tables.credentials, &at);
+        let issued = row(&self.tables.issued, &at);
+        self.tables.apply(change);
+        let Builder {
+            registries: Registries { plugins, .. },
+            tables,
+            directory,
+            ..
+        } = self;
+        let (entity, id) = (at.0.as_str(), at.1);
+        if entity == "consumers" {
+            let Some(c) = tables.consumers.get(&id) else {
+                return directory.remove_consumer(id);
+            };
+            directory.remove_consumer(id);
+            directory.put_consumer(credentials::consumer(c), c.clone());
+            for credential in self.credentials.consumer_changed(directory, tables, id) {
+                self.issued
+                    .credential_changed(directory, plugins, tables, credential);
+            }
+            return;
+        }
+        let mut known = plugins.iter().flat_map(|p| &p.entities);
+        let Some(def) = known.find(|d| d.name == entity) else {
+            return;
+        };
+        if let Some(before) = credential {
+            self.credentials.remove(directory, def, &before);
+        }
+        if let Some(before) = issued {
+            self.issued.remove(directory, plugins, def, &before);
+        }
+        if let Some(row) = row(&tables.credentials, &at) {
+            self.credentials.put(directory, def, &row);
+        }
+        if let Some(row) = row(&tables.issued, &at) {
+            self.issued.put(directory, plugins, tables, def, &row);
+        }
+        self.issued
+            .credential_changed(directory, plugins, tables, id);
     }
 
     /// The rows it builds from.

@@ -1,4 +1,4 @@
-//! Consumers and credentials of a snapshot, in compact hash indexes.
+//! Consumers, credentials and what was given out of a snapshot, in compact hash indexes.
 
 use std::slice::from_ref;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prefetch_index::prefetch_index;
 use serde_json::value::RawValue;
 use silverback_entities::Consumer as ConsumerRow;
-use silverback_plugin::facts::{Consumer, Credential, Directory};
+use silverback_plugin::facts::{Consumer, Credential, Directory, Issued};
 use uuid::Uuid;
 
 use crate::sharded::{Entry, Sharded};
@@ -60,6 +60,14 @@ impl Entry for Held {
     }
 }
 
+impl Entry for Arc<Issued> {
+    type Key = [u8];
+
+    fn key(&self) -> &[u8] {
+        &self.lookup
+    }
+}
+
 /// What an entity says of a consumer.
 #[derive(Clone)]
 struct Values {
@@ -82,6 +90,7 @@ pub struct DirectoryIndex {
     by_name: Sharded<ByName>,
     credentials: Vec<(&'static str, Sharded<Held>)>,
     values: Vec<(&'static str, Sharded<Values>)>,
+    issued: Vec<(&'static str, Sharded<Arc<Issued>>)>,
 }
 
 impl DirectoryIndex {
@@ -138,6 +147,26 @@ impl DirectoryIndex {
         }
     }
 
+    /// A credential by its lookup field, even when it has expired.
+    pub(crate) fn known(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
+        Some(
+            &of(&self.credentials, entity)?
+                .get(key.as_bytes())?
+                .credential,
+        )
+    }
+
+    pub(crate) fn put_issued(&mut self, entity: &'static str, row: Arc<Issued>) {
+        of_mut(&mut self.issued, entity).insert(row);
+    }
+
+    pub(crate) fn remove_issued(&mut self, entity: &'static str, key: &str, id: Uuid) {
+        let index = of_mut(&mut self.issued, entity);
+        if index.get(key.as_bytes()).is_some_and(|row| row.id == id) {
+            index.remove(key.as_bytes());
+        }
+    }
+
     /// Says anew what an entity says of a consumer.
     pub(crate) fn put_values(
         &mut self,
@@ -179,12 +208,13 @@ fn of_mut<'a, E: Entry>(
 
 impl Directory for DirectoryIndex {
     fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
-        let found = of(&self.credentials, entity)?.get(key.as_bytes())?;
-        let found = &found.credential;
-        match found.expires_at {
-            Some(t) if t <= now() => None,
-            _ => Some(found),
-        }
+        self.known(entity, key)
+            .filter(|found| !is_over(found.expires_at))
+    }
+
+    fn issued(&self, entity: &'static str, key: &str) -> Option<&Arc<Issued>> {
+        let found = of(&self.issued, entity)?.get(key.as_bytes())?;
+        (!is_over(found.expires_at)).then_some(found)
     }
 
     fn values_of(&self, entity: &'static str, consumer: Uuid) -> &[Box<str>] {
@@ -197,6 +227,10 @@ impl Directory for DirectoryIndex {
         id.and_then(|id| self.by_id(id))
             .or_else(|| self.by_name(id_or_username))
     }
+}
+
+fn is_over(end: Option<i64>) -> bool {
+    end.is_some_and(|end| end <= now())
 }
 
 fn now() -> i64 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use silverback_balancer::{Pool, Resolver};
 use silverback_plugin::env::Task;
-use silverback_plugin::{ClusterCounters, PluginDef, Services};
+use silverback_plugin::{ClusterCounters, PluginDef, Rows, Services};
 use silverback_router::Flavor;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +81,7 @@ pub struct NodeServices {
     node_id: Option<Uuid>,
     runtime: Handle,
     counters: Option<Arc<dyn ClusterCounters>>,
+    rows: Option<Arc<dyn Rows>>,
     stopping: CancellationToken,
     to_finish: TaskTracker,
     shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
@@ -97,10 +98,18 @@ impl NodeServices {
             node_id,
             runtime,
             counters,
+            rows: None,
             stopping: CancellationToken::new(),
             to_finish: TaskTracker::new(),
             shared: Mutex::default(),
         }
+    }
+
+    /// With the rows of plugins' entities, where there is a database.
+    #[must_use]
+    pub fn with_rows(mut self, rows: Option<Arc<dyn Rows>>) -> Self {
+        self.rows = rows;
+        self
     }
 }
 
@@ -147,6 +156,10 @@ impl Services for NodeServices {
 
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {
         self.counters.clone()
+    }
+
+    fn rows(&self) -> Option<Arc<dyn Rows>> {
+        self.rows.clone()
     }
 
     fn node_id(&self) -> Option<Uuid> {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use silverback_balancer::Pool;
 use silverback_entities::{Protocol, Route, Service};
-use silverback_plugin::facts::{Consumer, Credential, Directory};
+use silverback_plugin::facts::{Consumer, Credential, Directory, Issued};
 use silverback_plugin::{RouteInfo, ServiceInfo};
 use silverback_retry::Budgets;
 use silverback_router::{PathRule, ProtocolRule, Router};
@@ -41,6 +41,10 @@ pub struct Snapshot {
 impl Directory for Snapshot {
     fn credential(&self, entity: &'static str, key: &str) -> Option<&Arc<Credential>> {
         self.directory.credential(entity, key)
+    }
+
+    fn issued(&self, entity: &'static str, key: &str) -> Option<&Arc<Issued>> {
+        self.directory.issued(entity, key)
     }
 
     fn consumer(&self, id_or_username: &str) -> Option<&Arc<Consumer>> {
@@ -212,6 +216,11 @@ impl RouteRuntime {
     /// The row.
     pub fn route(&self) -> &Arc<Route> {
         &self.row.route
+    }
+
+    /// The row as logs show it.
+    pub fn text(&self) -> Option<&RawValue> {
+        self.row.text.of(&*self.row.route)
     }
 
     /// Whether both were compiled at once: copies of one.

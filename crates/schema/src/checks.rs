@@ -44,6 +44,11 @@ pub fn utf8_name(v: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether that is a regular expression.
+pub fn is_regex(s: &str) -> bool {
+    fancy_regex::Regex::new(s).is_ok()
+}
+
 /// The name of an HTTP header, narrower than RFC 9110 allows.
 pub fn header_name(v: &Value) -> Result<(), String> {
     let s = text(v);

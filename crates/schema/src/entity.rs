@@ -29,6 +29,8 @@ pub struct EntityDef {
     pub unique_together: Vec<Vec<&'static str>>,
     /// Whether an export has the rows: not those that come and go by themselves, such as sessions.
     pub exported: bool,
+    /// Whether the Admin API has paths for it: not for what only a plugin makes while requests are served, such as authorization codes.
+    pub in_api: bool,
     /// The fields that identify a row in a declarative file, where [`EntityDef::cache_key`] would not find them by itself.
     pub identity: Vec<&'static str>,
     /// Rows come in kinds that differ in more than checks can say: routes, by their protocols.
@@ -99,6 +101,7 @@ impl EntityDef {
             lookup: None,
             unique_together: Vec::new(),
             exported: true,
+            in_api: true,
             identity: Vec::new(),
             variant: None,
             example: None,
@@ -164,6 +167,12 @@ impl EntityDef {
     /// Exports leave the rows out.
     pub fn not_exported(mut self) -> Self {
         self.exported = false;
+        self
+    }
+
+    /// The Admin API has no paths for it.
+    pub fn not_in_api(mut self) -> Self {
+        self.in_api = false;
         self
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use silverback_entities as entities;
-use silverback_entities::CredentialRow;
+use silverback_entities::{CredentialRow, IssuedRow};
 use tokio_postgres::{Client, Error, Row as PgRow, Statement};
 use uuid::Uuid;
 
@@ -77,8 +77,10 @@ enum Served {
     Plugin,
     Certificate,
     Vault,
-    /// Looked up while serving.
+    /// Looked up while serving, and a consumer's.
     Credential,
+    /// Looked up while serving, and no consumer's.
+    Issued,
 }
 
 fn served(table: &Table) -> Option<Served> {
@@ -92,6 +94,7 @@ fn served(table: &Table) -> Option<Served> {
         _ if table.def.lookup.is_some() && table.column("consumer").is_some() => {
             Some(Served::Credential)
         }
+        _ if table.def.lookup.is_some() => Some(Served::Issued),
         _ => None,
     }
 }
@@ -102,29 +105,36 @@ fn is_extra(table: &Table, field: &str) -> bool {
         && table.def.lookup != Some(field)
 }
 
+/// The fields of what was given out that have no place of their own.
+fn is_issued(table: &Table, field: &str) -> bool {
+    field != "id" && table.def.lookup != Some(field)
+}
+
 /// The columns a node needs.
 fn select(table: &Table, served: Served) -> String {
-    let columns = if served == Served::Credential {
-        let lookup = table.def.lookup.unwrap_or("id");
-        let mut list = vec!["id".to_owned(), "consumer_id".to_owned(), quote(lookup)];
-        list.push(
-            if table.def.ttl {
-                "expires_at"
-            } else {
-                "null::timestamptz"
-            }
-            .to_owned(),
-        );
-        list.extend(
-            table
-                .columns
-                .iter()
-                .filter(|c| is_extra(table, c.field))
-                .map(|c| quote(&c.name)),
-        );
-        list.join(", ")
+    let lookup = quote(table.def.lookup.unwrap_or("id"));
+    let end = if table.def.ttl {
+        "expires_at"
     } else {
-        table.row.clone()
+        "null::timestamptz"
+    };
+    let others = |wanted: fn(&Table, &str) -> bool| {
+        let columns = table.columns.iter().filter(|c| wanted(table, c.field));
+        columns.map(|c| quote(&c.name)).collect::<Vec<_>>()
+    };
+    let columns = match served {
+        Served::Credential => {
+            let mut list = vec!["id".to_owned(), "consumer_id".to_owned(), lookup];
+            list.push(end.to_owned());
+            list.extend(others(is_extra));
+            list.join(", ")
+        }
+        Served::Issued => {
+            let mut list = vec!["id".to_owned(), lookup, end.to_owned()];
+            list.extend(others(is_issued));
+            list.join(", ")
+        }
+        _ => table.row.clone(),
     };
     format!(
         "select {columns} from {} where {}",
@@ -143,6 +153,7 @@ fn read(table: &Table, served: Served, row: &PgRow) -> Result<(Uuid, entities::R
         Served::Certificate => entities::Row::Certificate(typed(table, row)?),
         Served::Vault => entities::Row::Vault(typed(table, row)?),
         Served::Credential => entities::Row::Credential(credential(table, id, row)?),
+        Served::Issued => entities::Row::Issued(issued(table, id, row)?),
     };
     Ok((id, row))
 }
@@ -181,27 +192,21 @@ pub(crate) fn from_json(
                 ))
             })?)
         }
+        Served::Issued => {
+            let row = IssuedRow::from_row(&table.def, row.clone(), expires_at);
+            entities::Row::Issued(row.ok_or_else(|| {
+                StoreError::Internal(format!(
+                    "a row of {} lacks its {}",
+                    table.name,
+                    table.def.lookup.unwrap_or("id")
+                ))
+            })?)
+        }
     }))
 }
 
 fn credential(table: &Table, id: Uuid, row: &PgRow) -> Result<CredentialRow, StoreError> {
-    let bad = |e: serde_json::Error| {
-        StoreError::Internal(format!("{} {id} cannot be read: {e}", table.name))
-    };
-    let expires_at = value(ColumnType::Seconds, raw(row, 3)?)
-        .map_err(bad)?
-        .as_i64();
-    let mut extra = Map::new();
-    for (i, c) in table
-        .columns
-        .iter()
-        .filter(|c| is_extra(table, c.field))
-        .enumerate()
-    {
-        if let Some(bytes) = raw(row, i + 4)? {
-            extra.insert(c.field.to_owned(), value(c.ty, Some(bytes)).map_err(bad)?);
-        }
-    }
+    let (expires_at, extra) = end_and_others(table, id, row, 3, is_extra)?;
     Ok(CredentialRow {
         id,
         consumer: row.try_get(1)?,
@@ -209,6 +214,38 @@ fn credential(table: &Table, id: Uuid, row: &PgRow) -> Result<CredentialRow, Sto
         expires_at,
         extra,
     })
+}
+
+fn issued(table: &Table, id: Uuid, row: &PgRow) -> Result<IssuedRow, StoreError> {
+    let (expires_at, fields) = end_and_others(table, id, row, 2, is_issued)?;
+    Ok(IssuedRow {
+        id,
+        lookup: row.try_get::<_, &str>(1)?.into(),
+        expires_at,
+        fields,
+    })
+}
+
+/// The column `at`, which says when the row expires, and those after it that are not null.
+fn end_and_others(
+    table: &Table,
+    id: Uuid,
+    row: &PgRow,
+    at: usize,
+    wanted: fn(&Table, &str) -> bool,
+) -> Result<(Option<i64>, Map<String, Value>), StoreError> {
+    let bad = |e: serde_json::Error| {
+        StoreError::Internal(format!("{} {id} cannot be read: {e}", table.name))
+    };
+    let end = value(ColumnType::Seconds, raw(row, at)?).map_err(bad)?;
+    let mut others = Map::new();
+    let columns = table.columns.iter().filter(|c| wanted(table, c.field));
+    for (i, c) in columns.enumerate() {
+        if let Some(bytes) = raw(row, at + 1 + i)? {
+            others.insert(c.field.to_owned(), value(c.ty, Some(bytes)).map_err(bad)?);
+        }
+    }
+    Ok((end.as_i64(), others))
 }
 
 /// All rows, within a transaction that is already begun.
@@ -241,6 +278,7 @@ pub(crate) async fn all(
             Served::Certificate => out.certificates = part.certificates,
             Served::Vault => out.vaults = part.vaults,
             Served::Credential => out.credentials.extend(part.credentials),
+            Served::Issued => out.issued.extend(part.issued),
         }
     }
     Ok(out)
@@ -260,9 +298,11 @@ async fn part(
     );
     let mut out = entities::Tables::default();
     let mut credentials = HashMap::new();
+    let mut issued = HashMap::new();
     while let Some(row) = stream.try_next().await? {
         match read(table, served, &row) {
             Ok((id, entities::Row::Credential(r))) => drop(credentials.insert(id, Arc::new(r))),
+            Ok((id, entities::Row::Issued(r))) => drop(issued.insert(id, Arc::new(r))),
             Ok((id, entities::Row::Service(r))) => drop(out.services.insert(id, Arc::new(r))),
             Ok((id, entities::Row::Route(r))) => drop(out.routes.insert(id, Arc::new(r))),
             Ok((id, entities::Row::Consumer(r))) => drop(out.consumers.insert(id, Arc::new(r))),
@@ -276,6 +316,9 @@ async fn part(
     }
     if served == Served::Credential {
         out.credentials.insert(table.name.to_owned(), credentials);
+    }
+    if served == Served::Issued {
+        out.issued.insert(table.name.to_owned(), issued);
     }
     Ok(out)
 }

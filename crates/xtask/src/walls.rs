@@ -79,6 +79,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("silverback-router", &["silverback-entities"]),
     ("silverback-balancer", &["silverback-entities"]),
     ("silverback-entities", &["silverback-schema"]),
+    ("silverback-limits", &["silverback-plugin"]),
     ("silverback-plugin", &["silverback-schema"]),
     ("silverback-export", &["silverback-plugin"]),
     ("silverback-schema", &[]),
@@ -86,8 +87,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("silverback-telemetry", &[]),
 ];
 
-/// What a plugin may import of the house: the contract, and what those share that send data elsewhere.
-const PLUGIN_MAY: &[&str] = &["silverback-plugin", "silverback-export"];
+/// What a plugin may import of the house: the contract, and what several plugins share.
+const PLUGIN_MAY: &[&str] = &[
+    "silverback-plugin",
+    "silverback-limits",
+    "silverback-export",
+];
 
 /// The explicit list of plugins, the one plugin crate that may name others.
 const BUNDLED: &str = "silverback-bundled";
@@ -409,6 +414,10 @@ mod tests {
             house("silverback-runtime", false, &["silverback-key-auth"]).len(),
             1
         );
+        assert_eq!(
+            house("silverback-runtime", false, &["silverback-limits"]).len(),
+            1
+        );
     }
 
     #[test]
@@ -426,6 +435,7 @@ mod tests {
             1
         );
         assert!(house("silverback-acl", true, &["silverback-plugin", "redis"]).is_empty());
+        assert!(house("silverback-acl", true, &["silverback-limits"]).is_empty());
         let shared = ["silverback-plugin", "silverback-export"];
         assert!(house("silverback-acl", true, &shared).is_empty());
     }

@@ -1,37 +1,40 @@
 //! Every plugin that comes with Silverback. A plugin that is not in this list does not exist for the gateway.
 
 use silverback_plugin::PluginDef;
-use silverback_plugin::schema::EntityDef;
 
 /// The plugins, by descending priority.
 pub fn all() -> Vec<PluginDef> {
     vec![
         PluginDef::of::<silverback_correlation_id::CorrelationId>(),
+        PluginDef::of::<silverback_bot_detection::BotDetection>(),
+        PluginDef::of::<silverback_cors::Cors>(),
+        PluginDef::of::<silverback_session::Sessions>(),
         PluginDef::of::<silverback_jwt::Jwt>(),
+        PluginDef::of::<silverback_oauth2::OAuth2>(),
         PluginDef::of::<silverback_key_auth::KeyAuth>(),
         PluginDef::of::<silverback_basic_auth::BasicAuth>(),
         PluginDef::of::<silverback_hmac_auth::HmacAuth>(),
+        PluginDef::of::<silverback_ip_restriction::IpRestriction>(),
+        PluginDef::of::<silverback_request_size_limiting::RequestSizeLimiting>(),
         PluginDef::of::<silverback_acl::Acl>(),
         PluginDef::of::<silverback_rate_limiting::RateLimiting>(),
+        PluginDef::of::<silverback_response_ratelimiting::ResponseRateLimiting>(),
         PluginDef::of::<silverback_retry_plugin::Retry>(),
         PluginDef::of::<silverback_request_transformer::RequestTransformer>(),
         PluginDef::of::<silverback_response_transformer::ResponseTransformer>(),
+        PluginDef::of::<silverback_redirect::Redirect>(),
+        PluginDef::of::<silverback_standard_webhooks::StandardWebhooks>(),
         PluginDef::of::<silverback_aws_lambda::AwsLambda>(),
         PluginDef::of::<silverback_prometheus::Prometheus>(),
         PluginDef::of::<silverback_http_log::HttpLog>(),
         PluginDef::of::<silverback_file_log::FileLog>(),
+        PluginDef::of::<silverback_udp_log::UdpLog>(),
+        PluginDef::of::<silverback_tcp_log::TcpLog>(),
+        PluginDef::of::<silverback_loggly::Loggly>(),
+        PluginDef::of::<silverback_syslog::Syslog>(),
+        PluginDef::of::<silverback_proxy_cache::ProxyCache>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
-}
-
-/// Entities whose plugins are still to come: the Admin API serves them, so that a configuration can be taken over from Kong as it is. Each
-/// comes after those it refers to.
-pub fn entities_without_plugin() -> Vec<EntityDef> {
-    [
-        silverback_oauth2::entities(),
-        silverback_session::entities(),
-    ]
-    .concat()
 }
 
 #[cfg(test)]
@@ -73,34 +76,29 @@ mod tests {
         assert_eq!(
             found,
             [
+                ("sessions", Some("session_id")),
                 ("jwt_secrets", Some("key")),
+                ("oauth2_credentials", Some("client_id")),
+                ("oauth2_authorization_codes", None),
+                ("oauth2_tokens", Some("access_token")),
                 ("keyauth_credentials", Some("key")),
                 ("basicauth_credentials", Some("username")),
                 ("hmacauth_credentials", Some("username")),
                 ("acls", Some("group")),
             ]
         );
-        assert!(entities[1].ttl);
-        assert!(entities[4].is_listed());
+        assert!(entities[5].ttl);
+        assert!(entities[8].is_listed());
     }
 
     #[test]
-    fn an_entity_has_a_plugin_or_waits_for_one() {
-        let mut names = BTreeSet::new();
-        for entity in entities_without_plugin() {
+    fn an_entity_comes_after_those_it_refers_to() {
+        let mut names = BTreeSet::from(["consumers", "services", "plugins"]);
+        for entity in all().into_iter().flat_map(|p| p.entities) {
             for (_, to, _) in entity.foreign_keys() {
-                assert!(
-                    ["consumers", "services"].contains(&to) || names.contains(to),
-                    "{to}"
-                );
+                assert!(names.contains(to), "{to}");
             }
             assert!(names.insert(entity.name), "{}", entity.name);
         }
-        assert!(
-            all()
-                .iter()
-                .flat_map(|p| &p.entities)
-                .all(|e| !names.contains(e.name))
-        );
     }
 }

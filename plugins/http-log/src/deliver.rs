@@ -37,6 +37,9 @@ impl Post {
             (false, Some(port)) => format!("{host}:{port}"),
             (false, None) => host.to_owned(),
         };
+        if url.port.is_some_and(|port| port.parse::<u16>().is_err()) {
+            return Err(endpoint(&"has no port that is a number"));
+        }
         let scheme = url.scheme.unwrap_or_default().to_ascii_lowercase();
         if !matches!(scheme.as_str(), "http" | "https") {
             return Err(endpoint(&"is neither http nor https"));

@@ -34,17 +34,17 @@ fn bad_configurations_are_refused_in_kongs_words() {
         refused(json!({ "http_endpoint": url, "headers": { "X-A": "" } })),
         at("headers", "length must be at least 1")
     );
+    let in_queue = |field: &str, text: &str| {
+        format!("schema violation (config.queue: {{\n  {field} = \"{text}\"\n}})")
+    };
     assert_eq!(
         refused(json!({ "http_endpoint": url, "queue": { "max_batch_size": 0 } })),
-        at(
-            "queue.max_batch_size",
-            "value should be between 1 and 1000000"
-        )
+        in_queue("max_batch_size", "value should be between 1 and 1000000")
     );
     assert_eq!(
         refused(json!({ "http_endpoint": url, "queue": { "initial_retry_delay": 0 } })),
-        at(
-            "queue.initial_retry_delay",
+        in_queue(
+            "initial_retry_delay",
             "value should be between 0.001 and 1000000"
         )
     );

@@ -2,9 +2,7 @@
 //!
 //! Learnt from `kong/plugins/key-auth/handler.lua`, `schema.lua` and `daos.lua`.
 
-mod body;
 mod config;
-mod query;
 #[cfg(test)]
 mod tests;
 
@@ -13,13 +11,14 @@ use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use silverback_plugin::args::{self, Found};
+use silverback_plugin::fields::Fields;
 use silverback_plugin::schema::EntityDef;
 use silverback_plugin::{
     AccessCtx, ConfigError, Credential, Flow, Handler, PhaseResult, Phases, Plugin, PluginEnv,
     Response, Scopes, auth,
 };
 
-use body::Fields;
 pub use config::Config;
 
 /// The entity of keys.
@@ -113,15 +112,6 @@ enum Verdict<'d> {
     NeedsBody,
 }
 
-/// The values of one name in one place.
-enum Found<'a> {
-    Nothing,
-    One(Cow<'a, [u8]>),
-    /// Something that is no text: a query argument without value, a number. Kong passes on to the next name.
-    NoText,
-    Many,
-}
-
 impl KeyAuth {
     fn skips(&self, ctx: &AccessCtx<'_>) -> bool {
         (!self.run_on_preflight && ctx.request.parts.method == Method::OPTIONS)
@@ -156,7 +146,7 @@ impl KeyAuth {
                 Found::Nothing
             };
             if self.in_query && matches!(found, Found::Nothing) {
-                found = query::find(ctx.query(), name.text.as_bytes());
+                found = args::find(ctx.query(), name.text.as_bytes());
             }
             if self.in_body && matches!(found, Found::Nothing) {
                 match body {
@@ -168,6 +158,7 @@ impl KeyAuth {
                 }
             }
             match found {
+                // As in Kong the next name is tried when what is there is no text.
                 Found::Nothing | Found::NoText => {}
                 Found::Many => return Verdict::Refused(DUPLICATE),
                 Found::One(key) => {
@@ -249,7 +240,7 @@ impl KeyName {
 
     /// Takes the key out of what goes to the upstream: from the query, the headers and, where it is searched, the body.
     fn hide(&self, ctx: &mut AccessCtx<'_>, body: &BodyState) {
-        if let Some(rest) = query::without(ctx.query(), self.text.as_bytes()) {
+        if let Some(rest) = args::without(ctx.query(), self.text.as_bytes()) {
             ctx.upstream.query = Some(rest);
         }
         for name in self.spellings() {

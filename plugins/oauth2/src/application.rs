@@ -8,6 +8,9 @@ use silverback_plugin::schema::{EntityDef, OnDelete, Record, Transformation, rec
 
 use crate::secret;
 
+/// The entity's name.
+pub(crate) const APPLICATIONS: &str = "oauth2_credentials";
+
 record! {
     /// An application of a consumer.
     struct Application {
@@ -35,7 +38,7 @@ record! {
 }
 
 pub(crate) fn def() -> EntityDef {
-    EntityDef::new("oauth2_credentials", Application::fields())
+    EntityDef::new(APPLICATIONS, Application::fields())
         .collection("oauth2")
         .endpoint_key("client_id")
         .nested("consumer", "oauth2")

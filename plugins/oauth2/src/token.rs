@@ -4,6 +4,9 @@ use serde_json::Value;
 use silverback_plugin::schema::field::{foreign, id, integer, string, timestamp};
 use silverback_plugin::schema::{EntityDef, OnDelete, Record, record};
 
+/// The entity's name.
+pub(crate) const TOKENS: &str = "oauth2_tokens";
+
 record! {
     /// A token that was given to an application.
     struct Token {
@@ -31,7 +34,7 @@ record! {
 }
 
 pub(crate) fn def() -> EntityDef {
-    EntityDef::new("oauth2_tokens", Token::fields())
+    EntityDef::new(TOKENS, Token::fields())
         .endpoint_key("access_token")
         .nested("credential", "oauth2_tokens")
         .nested("service", "oauth2_tokens")

@@ -1,12 +1,10 @@
 //! What the plugin is told.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use silverback_plugin::schema::field::{boolean, integer, number, string};
+use silverback_limits::{Period, Redis, out_of_order, redis_needed};
+use silverback_plugin::schema::field::{boolean, number, string};
 use silverback_plugin::schema::typedefs::{header_name, path, redis};
-use silverback_plugin::schema::{CustomViolation, EntityCheck, Shorthand, record};
-
-use crate::window::Period;
+use silverback_plugin::schema::{CustomViolation, EntityCheck, record};
 
 record! {
     /// Settings of `rate-limiting`.
@@ -48,21 +46,6 @@ record! {
     }
 }
 
-/// Where a Redis server is and how to log in; its form is the schema's `typedefs::redis`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[allow(missing_docs)]
-pub struct Redis {
-    pub host: Option<String>,
-    pub port: Option<u16>,
-    pub timeout: Option<u64>,
-    pub username: Option<String>,
-    pub password: Option<String>,
-    pub database: Option<i64>,
-    pub ssl: Option<bool>,
-    pub ssl_verify: Option<bool>,
-    pub server_name: Option<String>,
-}
-
 impl Config {
     pub(crate) fn limit(&self, period: Period) -> Option<f64> {
         match period {
@@ -77,60 +60,35 @@ impl Config {
 }
 
 pub(crate) fn checks() -> Vec<EntityCheck> {
-    let conditional = |if_field, if_match, then_field, then_match| EntityCheck::Conditional {
-        if_field,
-        if_match: Box::new(if_match),
+    // Lengths are said where Kong's schema shows them.
+    let limited_by = |what: &str, then_field| EntityCheck::Conditional {
+        if_field: "config.limit_by",
+        if_match: Box::new(string().eq(what).len_min(1)),
         then_field,
-        then_match: Box::new(then_match),
+        then_match: Box::new(string().required()),
         then_err: None,
     };
-    let redis = || string().eq("redis");
-    // Lengths are said where Kong's schema shows them.
-    let by = |what: &str| string().eq(what).len_min(1);
-    vec![
-        EntityCheck::AtLeastOneOf(vec![
-            "config.second",
-            "config.minute",
-            "config.hour",
-            "config.day",
-            "config.month",
-            "config.year",
-        ]),
-        conditional(
-            "config.policy",
-            redis(),
-            "config.redis.host",
-            string().required().len_min(1),
-        ),
-        conditional(
-            "config.policy",
-            redis(),
-            "config.redis.port",
-            integer().required(),
-        ),
-        conditional(
-            "config.policy",
-            redis(),
-            "config.redis.timeout",
-            integer().required(),
-        ),
-        conditional(
-            "config.limit_by",
-            by("header"),
-            "config.header_name",
-            string().required(),
-        ),
-        conditional(
-            "config.limit_by",
-            by("path"),
-            "config.path",
-            string().required(),
-        ),
+    let mut checks = vec![EntityCheck::AtLeastOneOf(vec![
+        "config.second",
+        "config.minute",
+        "config.hour",
+        "config.day",
+        "config.month",
+        "config.year",
+    ])];
+    checks.extend(redis_needed(
+        || string().eq("redis"),
+        string().required().len_min(1),
+    ));
+    checks.extend([
+        limited_by("header", "config.header_name"),
+        limited_by("path", "config.path"),
         EntityCheck::Unlisted {
             when_valid: vec!["config"],
             run: together,
         },
-    ]
+    ]);
+    checks
 }
 
 /// Longer periods may not have lower limits, and `sync_rate` needs Redis.
@@ -138,17 +96,8 @@ fn together(row: &Map<String, Value>) -> Result<(), CustomViolation> {
     let config = row.get("config").and_then(Value::as_object);
     let number = |name: &str| config?.get(name)?.as_f64();
     let refuse = |text: String| Err(CustomViolation::Field("config", text.into()));
-    for (i, lower) in Period::ALL.iter().enumerate() {
-        for upper in &Period::ALL[i + 1..] {
-            if let (Some(low), Some(high)) = (number(lower.name()), number(upper.name()))
-                && high < low
-            {
-                let (upper, lower) = (upper.name(), lower.name());
-                return refuse(format!(
-                    "The limit for {upper}({high:.1}) cannot be lower than the limit for {lower}({low:.1})"
-                ));
-            }
-        }
+    if let Some(wrong) = out_of_order(|period| number(period.name())) {
+        return refuse(format!("The {wrong}"));
     }
     let redis = config.and_then(|c| c.get("policy")).and_then(Value::as_str) == Some("redis");
     match number("sync_rate") {
@@ -160,58 +109,4 @@ fn together(row: &Map<String, Value>) -> Result<(), CustomViolation> {
         }
         _ => Ok(()),
     }
-}
-
-/// The spellings of before Kong 3.6, which it still takes and shows.
-pub(crate) fn shorthands() -> Vec<Shorthand> {
-    fn shorthand(
-        name: &'static str,
-        field: silverback_plugin::schema::Field,
-        shown_from: &'static str,
-        translate: fn(&Value) -> Map<String, Value>,
-    ) -> Shorthand {
-        Shorthand {
-            name,
-            field,
-            translate,
-            shown_from: Some(shown_from),
-            wins: false,
-        }
-    }
-    fn redis_field(name: &str, value: &Value) -> Map<String, Value> {
-        let inner = Map::from_iter([(name.to_owned(), value.clone())]);
-        Map::from_iter([("redis".to_owned(), Value::Object(inner))])
-    }
-    vec![
-        shorthand("redis_host", string(), "redis.host", |v| {
-            redis_field("host", v)
-        }),
-        shorthand("redis_port", integer(), "redis.port", |v| {
-            redis_field("port", v)
-        }),
-        shorthand(
-            "redis_password",
-            string().len_min(0),
-            "redis.password",
-            |v| redis_field("password", v),
-        ),
-        shorthand("redis_username", string(), "redis.username", |v| {
-            redis_field("username", v)
-        }),
-        shorthand("redis_ssl", boolean(), "redis.ssl", |v| {
-            redis_field("ssl", v)
-        }),
-        shorthand("redis_ssl_verify", boolean(), "redis.ssl_verify", |v| {
-            redis_field("ssl_verify", v)
-        }),
-        shorthand("redis_server_name", string(), "redis.server_name", |v| {
-            redis_field("server_name", v)
-        }),
-        shorthand("redis_timeout", integer(), "redis.timeout", |v| {
-            redis_field("timeout", v)
-        }),
-        shorthand("redis_database", integer(), "redis.database", |v| {
-            redis_field("database", v)
-        }),
-    ]
 }

@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use silverback_limits::testing::RedisServer;
 use silverback_plugin::exchange::{
     Compiled, Exchange, FakeServices, Outcome, config, consumer, definition,
     schema_without_descriptions,
@@ -339,61 +342,10 @@ fn an_answer_that_is_no_status_is_refused() {
     assert_eq!(made.map(|_| ()).unwrap_err().field, "error_code");
 }
 
-/// A Redis of this test's own, which ends with it.
-struct Server {
-    port: u16,
-    process: std::process::Child,
-}
-
-impl Server {
-    fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        Self::start_on(port)
-    }
-
-    fn start_on(port: u16) -> Self {
-        use std::io::{BufRead, BufReader};
-        let mut process = std::process::Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--requirepass",
-                "secret",
-            ])
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .expect("redis-server is installed");
-        let log = BufReader::new(process.stdout.take().unwrap());
-        let mut lines = log.lines().map_while(Result::ok);
-        assert!(
-            lines.any(|l| l.contains("Ready to accept connections")),
-            "redis-server did not start"
-        );
-        // Its output has to be read on, or it would wait for that one day.
-        std::thread::spawn(move || lines.for_each(drop));
-        Server { port, process }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// A configuration that counts in a Redis, on a route of its own.
-fn in_redis(more: Value) -> (Value, InstanceInfo, Server) {
-    let server = Server::start();
-    let redis =
-        json!({ "host": "127.0.0.1", "port": server.port, "database": 1, "password": "secret" });
-    let mut config = json!({ "policy": "redis", "redis": redis });
+fn in_redis(more: Value) -> (Value, InstanceInfo, RedisServer) {
+    let server = RedisServer::start();
+    let mut config = json!({ "policy": "redis", "redis": server.settings() });
     config
         .as_object_mut()
         .unwrap()
@@ -461,10 +413,10 @@ async fn limits_hold_again_when_redis_is_back() {
         done.passed().header("ratelimit-limit").is_some()
     };
     assert!(limited().await);
-    let port = server.port;
+    let port = server.port();
     drop(server);
     assert!(!limited().await);
-    let _server = Server::start_on(port);
+    let _server = RedisServer::start_on(port);
     let back = async {
         while !limited().await {
             tokio::task::yield_now().await;

@@ -42,7 +42,7 @@ async fn requests_at_the_same_time_are_whole_lines() -> Outcome {
         .await?;
     gateway.settle().await?;
     let call = |n: usize| {
-        let path = if n % 2 == 0 { "/a" } else { "/b" };
+        let path = if n.is_multiple_of(2) { "/a" } else { "/b" };
         gateway.proxy().get(path).expect(200)
     };
     for answer in futures::future::join_all((0..50).map(call)).await {

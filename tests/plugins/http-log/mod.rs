@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use silverback_testkit::gateway::{Gateway, eventually};
+use silverback_testkit::h1::{self, Parsed};
 use silverback_testkit::upstream::{Answer, Upstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Outcome;
+use crate::plugins::tls::TlsServer;
 
 /// What one call to an entry's server carried.
-fn body(request: &silverback_testkit::h1::Request) -> Value {
+fn body(request: &h1::Request) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
@@ -287,6 +290,39 @@ async fn attempts_that_failed_are_told() -> Outcome {
         (&json!("failed"), &json!(502))
     );
     assert_eq!((tries.len(), tries[1].get("state")), (2, None));
+    Ok(())
+}
+
+#[tokio::test]
+async fn entries_are_encrypted_for_https() -> Outcome {
+    let upstream = Upstream::start().await?;
+    let server = TlsServer::start().await?;
+    let gateway = Gateway::start().await?;
+    let config =
+        json!({ "http_endpoint": format!("https://bob:pw@localhost:{}/in", server.port()) });
+    gateway
+        .service("s", &upstream)
+        .paths(["/"])
+        .plugin("http-log", config)
+        .create()
+        .await?;
+    gateway.get("/secret").expect(200).await?;
+    let mut accepted = server.accept().await?;
+    assert_eq!(accepted.server_name.as_deref(), Some("localhost"));
+    let mut bytes = Vec::new();
+    let request = loop {
+        match h1::request(&bytes) {
+            Parsed::Complete(request, _) => break request,
+            Parsed::Partial => assert!(accepted.stream.read_buf(&mut bytes).await? > 0),
+            Parsed::Invalid(why) => panic!("{why}"),
+        }
+    };
+    accepted
+        .stream
+        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+        .await?;
+    assert_eq!(request.headers.get("Authorization"), Some("Basic Ym9iOnB3"));
+    assert_eq!(body(&request)["request"]["uri"], "/secret");
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use crate::table::Target;
 use crate::{respond, texts};
 
 pub(crate) use certificates::{CERTIFICATES, SNIS, trusting};
+pub(crate) use plugins::NoServices;
 pub(crate) use plugins::accept;
 pub use plugins::plugin_compiles;
 pub(crate) use read::listed;

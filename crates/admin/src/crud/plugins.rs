@@ -151,8 +151,8 @@ pub(super) async fn check_protocols(
 }
 
 /// The node as a plugin sees it that is compiled only to see whether it can be: nothing is kept, no task runs.
-struct NoServices {
-    has_database: bool,
+pub(crate) struct NoServices {
+    pub(crate) has_database: bool,
 }
 
 impl Services for NoServices {

@@ -15,7 +15,7 @@ pub(super) fn schema(name: &str) -> Value {
 /// `components`.
 pub(super) fn all(model: &Model) -> Value {
     let mut schemas = Map::new();
-    for entity in model.iter() {
+    for entity in model.iter().filter(|e| e.def.in_api) {
         for shape in Shape::ALL {
             let name = format!("{}{}", entity.def.name, shape.suffix());
             let kinds = kinds(model, entity, shape);

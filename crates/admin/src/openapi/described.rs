@@ -2,6 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use silverback_plugin::AdminOperation;
 
 use super::components::schema;
 use crate::table::Target;
@@ -41,6 +42,8 @@ pub(super) struct Described {
     /// The body where only JSON is understood, and one to try.
     pub(super) json_body: Option<Value>,
     pub(super) example: Option<Value>,
+    /// Whether errors may come as nginx's page.
+    pub(super) has_pages: bool,
 }
 
 impl Described {
@@ -55,6 +58,7 @@ impl Described {
             body: None,
             json_body: None,
             example: None,
+            has_pages: false,
         }
     }
 
@@ -83,6 +87,18 @@ impl Described {
     fn takes(mut self, schema: Value) -> Self {
         self.body = Some(schema);
         self
+    }
+}
+
+/// What an endpoint of a plugin does with a method.
+pub(super) fn of_plugin(plugin: &'static str, operation: &AdminOperation) -> Described {
+    let has_body = matches!(operation.method, Method::POST | Method::PUT | Method::PATCH);
+    Described {
+        answer: operation.answer.clone(),
+        also: operation.also,
+        body: has_body.then(|| json!({ "type": "object" })),
+        has_pages: true,
+        ..Described::new(plugin, operation.summary)
     }
 }
 
@@ -252,12 +268,13 @@ pub(super) fn operation(target: Target, method: &Method) -> Described {
                 "additionalProperties": false,
             }))
             .also(&[400, 404, 409, 503]),
-        // Not of this table: rows are described by their definitions, and where there is nothing there is nothing to say.
+        // Not of this table: rows are described by their definitions, what plugins bring by them, and where there is nothing there is nothing to say.
         Target::Collection { .. }
         | Target::Row { .. }
         | Target::Below { .. }
         | Target::RowBelow { .. }
         | Target::Hop { .. }
+        | Target::OfPlugin { .. }
         | Target::Disabled => of("node", "Nothing").also(&[404, 405]),
     }
 }

@@ -151,6 +151,8 @@ fn value(field: &Field, shape: Shape, names: Names<'_>) -> Value {
     }
     if shape != Shape::Change
         && let Some(default) = &field.default
+        // A secret that is taken where none is given is made up anew each time.
+        && !field.encrypted
     {
         out.insert("default".into(), default.clone());
     }
@@ -339,6 +341,10 @@ mod tests {
 
     #[test]
     fn what_is_not_required_may_be_null() {
+        assert_eq!(
+            of(string().encrypted().default("made up"), Shape::New),
+            json!({ "type": ["string", "null"], "minLength": 1, "x-encrypted": true })
+        );
         assert_eq!(
             of(integer().between(0, 9).default(5), Shape::New),
             json!({ "type": ["integer", "null"], "minimum": 0, "maximum": 9, "default": 5 })

@@ -63,13 +63,28 @@ pub(crate) fn is_nothing(target: Target) -> bool {
     target == Target::Disabled
 }
 
-/// Groups of operations: the node, then each entity.
+/// Groups of operations: the node, then each entity, then the plugins with endpoints of their own.
 fn tags(model: &Model) -> Vec<Value> {
     let mut out: Vec<Value> = described::TAGS
         .iter()
         .map(|(name, text)| json!({ "name": name, "description": text }))
         .collect();
-    out.extend(model.iter().map(|e| json!({ "name": e.def.name })));
+    out.extend(
+        model
+            .iter()
+            .filter(|e| e.def.in_api)
+            .map(|e| json!({ "name": e.def.name })),
+    );
+    let plugins = model.plugins().map(|p| &p.plugin);
+    let mut own: Vec<&str> = plugins
+        .filter(|p| !p.endpoints.is_empty())
+        .map(|p| p.name)
+        .collect();
+    own.sort_unstable();
+    out.extend(own.into_iter().map(|name| {
+        let text = format!("The endpoints of the plugin {name}.");
+        json!({ "name": name, "description": text })
+    }));
     out
 }
 

@@ -2,6 +2,7 @@
 
 use http::Method;
 use serde_json::{Map, Value, json};
+use silverback_plugin::AdminEndpoint;
 
 use super::components::{ANSWERS, schema};
 use super::described::{self, Described};
@@ -24,7 +25,7 @@ pub(super) fn path_item(model: &Model, endpoint: &Endpoint) -> Map<String, Value
     for method in methods(endpoint) {
         let mut operation = match rows(model, endpoint.target, &method) {
             Some(of_rows) => of_rows,
-            None => described::operation(endpoint.target, &method).build(),
+            None => described(model, endpoint.target, &method).build(),
         };
         terms(&mut operation, endpoint.target, &method);
         operation["operationId"] = id(&endpoint.path, &method).into();
@@ -35,6 +36,23 @@ pub(super) fn path_item(model: &Model, endpoint: &Endpoint) -> Map<String, Value
         item.insert("parameters".into(), parameters.into());
     }
     item
+}
+
+fn described(model: &Model, target: Target, method: &Method) -> Described {
+    let of_plugin = of_plugin(model, target).and_then(|(plugin, endpoint)| {
+        let operation = endpoint.operation(method)?;
+        Some(described::of_plugin(plugin, operation))
+    });
+    of_plugin.unwrap_or_else(|| described::operation(target, method))
+}
+
+/// The endpoint of a plugin, and which plugin's.
+fn of_plugin(model: &Model, target: Target) -> Option<(&'static str, &AdminEndpoint)> {
+    let Target::OfPlugin { plugin, nth } = target else {
+        return None;
+    };
+    let endpoint = model.plugin(plugin)?.plugin.endpoints.get(nth)?;
+    Some((plugin, endpoint))
 }
 
 /// What Kong does not know: writes that are only tried, and only done if the row is still the one that the client saw.
@@ -127,7 +145,15 @@ fn parameters(model: &Model, endpoint: &Endpoint) -> Vec<Value> {
         .map(|name| {
             let text = match model.get(name) {
                 Some(entity) => named_by(entity),
-                None => described::parameter(endpoint.target, name).to_owned(),
+                None => match of_plugin(model, endpoint.target) {
+                    Some((_, own)) => own
+                        .parameters
+                        .iter()
+                        .find(|(n, _)| *n == name)
+                        .map(|(_, text)| (*text).to_owned())
+                        .unwrap_or_default(),
+                    None => described::parameter(endpoint.target, name).to_owned(),
+                },
             };
             let mut parameter = json!({
                 "name": name, "in": "path", "required": true, "description": text,
@@ -342,6 +368,18 @@ pub(super) fn add_answer(operation: &mut Value, status: u16) {
         json!({ "$ref": format!("#/components/responses/{status}") });
 }
 
+/// An error that comes as JSON or, without a body, as nginx's page.
+fn either(status: u16) -> Value {
+    let text = ANSWERS.iter().find(|(s, _)| *s == status);
+    json!({
+        "description": text.map_or("", |(_, text)| text),
+        "content": {
+            "application/json": { "schema": schema("error") },
+            "text/html": { "schema": { "type": "string" } },
+        },
+    })
+}
+
 /// A body, in each way in which it may be written.
 pub(super) fn body(schema: &Value, required: bool) -> Value {
     let written = json!({ "schema": schema });
@@ -365,8 +403,15 @@ impl Described {
                 json_answer("as asked", &schema)
             };
         }
+        if self.has_pages {
+            // A path that is no text, `dry_run`.
+            add_answer(&mut out, 400);
+        }
         for status in self.also {
             add_answer(&mut out, *status);
+            if self.has_pages && *status >= 400 {
+                out["responses"][status.to_string()] = either(*status);
+            }
         }
         if !self.query.is_empty() {
             out["parameters"] = self.query.into();

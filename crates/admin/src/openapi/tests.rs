@@ -16,7 +16,6 @@ fn plugins() -> Vec<PluginDef> {
 fn entities() -> Vec<EntityDef> {
     let mut all = CORE.clone();
     all.extend(plugins().into_iter().flat_map(|p| p.entities));
-    all.extend(silverback_bundled::entities_without_plugin());
     all
 }
 

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use super::harness::{Api, Got, builder, config};
 use crate::{Certificate, Listen, NewToken, Tokens};
 
-const TOKEN: &str = "kong-admin-token";
+pub(super) const TOKEN: &str = "kong-admin-token";
 
 /// Makes a token known and answers it.
 fn add(tokens: &mut Vec<AdminToken>, name: &str, role: Role) -> String {
@@ -35,7 +35,7 @@ fn add(tokens: &mut Vec<AdminToken>, name: &str, role: Role) -> String {
 }
 
 /// An API that needs tokens: it, what knows them, and one of each role.
-async fn closed() -> (Api, Tokens, String, String) {
+pub(super) async fn closed() -> (Api, Tokens, String, String) {
     let mut api = Api::new().await;
     let mut all = Vec::new();
     let reader = add(&mut all, "reader", Role::ReadOnly);
@@ -48,7 +48,13 @@ async fn closed() -> (Api, Tokens, String, String) {
     (api, tokens, reader, writer)
 }
 
-async fn ask(api: &Api, method: Method, path: &str, header: (&str, &str), body: Value) -> Got {
+pub(super) async fn ask(
+    api: &Api,
+    method: Method,
+    path: &str,
+    header: (&str, &str),
+    body: Value,
+) -> Got {
     let request = Request::builder()
         .method(method)
         .uri(path)

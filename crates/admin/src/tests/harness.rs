@@ -15,6 +15,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::contract::contract;
+use super::plugin_endpoints::Chatty;
 use crate::{AdminBuilder, NodeInfo};
 
 record! {
@@ -49,6 +50,7 @@ impl Handler for Picky {}
 pub(super) fn plugins() -> Vec<PluginDef> {
     vec![
         PluginDef::of::<Picky>(),
+        PluginDef::of::<Chatty>(),
         PluginDef::of::<silverback_key_auth::KeyAuth>(),
         PluginDef::of::<silverback_correlation_id::CorrelationId>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
@@ -222,14 +224,13 @@ pub(super) fn config(url: &str) -> PgConfig {
     }
 }
 
-/// The core entities and those of plugins, there already or still to come.
+/// The core entities and those of plugins.
 pub(super) fn entities() -> Vec<EntityDef> {
     let mut entities = CORE.clone();
     let of_plugins = silverback_bundled::all()
         .into_iter()
         .flat_map(|p| p.entities);
     entities.extend(of_plugins);
-    entities.extend(silverback_bundled::entities_without_plugin());
     entities
 }
 

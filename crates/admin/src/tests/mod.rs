@@ -12,6 +12,7 @@ mod declarative;
 mod harness;
 mod lifetimes;
 mod node;
+mod plugin_endpoints;
 mod plugins;
 mod sockets;
 mod targets;

@@ -181,7 +181,7 @@ async fn the_root_says_what_clients_look_for() {
     );
     assert_eq!(
         api.get("/plugins/enabled").await.expect(200),
-        json!({ "enabled_plugins": ["correlation-id", "key-auth", "picky", "request-termination"] })
+        json!({ "enabled_plugins": ["chatty", "correlation-id", "key-auth", "picky", "request-termination"] })
     );
     assert_eq!(
         api.get("/retry-budgets").await.expect(200),

@@ -1,5 +1,9 @@
 //! A node for tests.
 
+mod rows;
+
+pub use rows::FakeRows;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +19,7 @@ use crate::context::BodySource;
 use crate::env::{Increment, Task};
 use crate::{
     CaptureSource, Captures, ClusterCounters, Consumer, CounterError, Credential, Directory,
-    PluginError, Prepared, Services,
+    Issued, PluginError, Prepared, Rows, Services,
 };
 
 /// A consumer of that name; its id is made from `id`.
@@ -33,6 +37,7 @@ pub struct FakeDirectory {
     consumers: Vec<Arc<Consumer>>,
     credentials: Vec<(&'static str, Arc<Credential>)>,
     values: Vec<(&'static str, Uuid, Vec<Box<str>>)>,
+    issued: Vec<(&'static str, Arc<Issued>)>,
 }
 
 impl FakeDirectory {
@@ -72,6 +77,31 @@ impl FakeDirectory {
         self.values.push((entity, owner.id, values));
     }
 
+    /// Something that was given out, with its fields; to the credential with that key, when one is named.
+    ///
+    /// # Panics
+    /// When there is no such credential.
+    pub fn add_issued(
+        &mut self,
+        entity: &'static str,
+        key: &str,
+        to: Option<(&'static str, &str)>,
+        fields: Map<String, Value>,
+    ) {
+        let credential = to.map(|(entity, key)| {
+            let found = self.credential(entity, key).cloned();
+            found.unwrap_or_else(|| panic!("there is no {key} in {entity}"))
+        });
+        let row = Issued {
+            lookup: key.as_bytes().into(),
+            expires_at: None,
+            id: Uuid::from_u128(500 + self.issued.len() as u128),
+            fields,
+            credential,
+        };
+        self.issued.push((entity, Arc::new(row)));
+    }
+
     fn push(
         &mut self,
         entity: &'static str,
@@ -105,6 +135,12 @@ impl Directory for FakeDirectory {
             .filter(|c| c.expires_at.is_none_or(|t| t > 1_700_000_000))
     }
 
+    fn issued(&self, entity: &'static str, key: &str) -> Option<&Arc<Issued>> {
+        let mut all = self.issued.iter();
+        let found = all.find(|(e, row)| *e == entity && *row.lookup == *key.as_bytes());
+        found.map(|(_, row)| row)
+    }
+
     fn values_of(&self, entity: &'static str, consumer: Uuid) -> &[Box<str>] {
         let mut all = self.values.iter();
         let found = all.find(|(e, id, _)| *e == entity && *id == consumer);
@@ -129,6 +165,7 @@ impl Directory for FakeDirectory {
 pub struct FakeServices {
     shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
     counters: Option<Arc<dyn ClusterCounters>>,
+    rows: Option<Arc<dyn Rows>>,
     stopping: watch::Sender<bool>,
 }
 
@@ -137,6 +174,14 @@ impl FakeServices {
     pub fn with_counters(counters: Arc<dyn ClusterCounters>) -> Self {
         FakeServices {
             counters: Some(counters),
+            ..Self::default()
+        }
+    }
+
+    /// A node with a database that keeps rows.
+    pub fn with_rows(rows: Arc<dyn Rows>) -> Self {
+        FakeServices {
+            rows: Some(rows),
             ..Self::default()
         }
     }
@@ -181,6 +226,10 @@ impl Services for FakeServices {
 
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {
         self.counters.clone()
+    }
+
+    fn rows(&self) -> Option<Arc<dyn Rows>> {
+        self.rows.clone()
     }
 }
 

@@ -69,6 +69,12 @@ impl Outcome {
         self.head.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
+    /// All values of a header sent to the client.
+    pub fn header_values(&self, name: &str) -> Vec<&str> {
+        let all = self.head.headers.get_all(name).iter();
+        all.filter_map(|v| v.to_str().ok()).collect()
+    }
+
     /// The body sent to the client. Error texts are in JSON, with the request id.
     pub fn body(&self) -> &Bytes {
         &self.body

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use silverback_balancer::{DnsConfig, Resolver};
 use silverback_entities::{Change, Row, Tables};
 use silverback_plugin::{
-    AccessCtx, BodyCtx, ConfigError, Flow, Handler, HeaderKey, LogCtx, PhaseResult, Phases, Plugin,
-    PluginDef, PluginEnv, PluginError, Response, ResponseCtx, RetryTerms,
+    AccessCtx, Body, BodyCtx, ConfigError, Flow, Handler, HeaderKey, LogCtx, PhaseResult, Phases,
+    Plugin, PluginDef, PluginEnv, PluginError, Response, ResponseCtx, RetryTerms,
 };
 use silverback_router::Flavor;
 use silverback_runtime::{Builder, Current, NodeServices, Pools, Registries};
@@ -32,9 +32,9 @@ use crate::{Listen, Listeners, ProxyConfig, Server, Shared};
 record! {
     /// What the test plugin is told to do.
     pub(crate) struct Config {
-        /// In access: `exit`, `panic`, `error`, `read`, `replace`, `terms`.
+        /// In access: `exit`, `panic`, `error`, `read`, `replace`, `limit`, `replace and limit`, `untyped`, `terms`.
         pub access: Option<String> = string(),
-        /// The longest body to read.
+        /// The longest body to read, or to let by.
         pub max: Option<u64> = integer(),
     }
 }
@@ -84,6 +84,19 @@ impl Handler for Probe {
                 }
             }
             "replace" => ctx.upstream.body = Some(Bytes::from_static(b"replaced")),
+            "limit" | "replace and limit" => {
+                let refusal = Response::error(StatusCode::PAYLOAD_TOO_LARGE, "told to");
+                ctx.upstream
+                    .limit_body(self.config.max.unwrap_or(0), refusal);
+                if self.config.access.as_deref() != Some("limit") {
+                    ctx.upstream.body = Some(Bytes::from_static(b"replaced"));
+                }
+            }
+            "untyped" => {
+                let mut response = Response::empty(StatusCode::OK);
+                response.body = Body::Untyped(Bytes::from_static(b"bare"));
+                return Ok(Flow::Exit(response));
+            }
             "terms" => {
                 ctx.facts.retry = Some(Arc::new(RetryTerms {
                     attempts: 3,

@@ -129,3 +129,46 @@ async fn a_replaced_body_is_what_the_upstream_gets() {
         assert_eq!(seen.headers.get("Content-Length"), Some("8"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_beyond_a_plugins_limit_is_broken_off() {
+    let up = Upstream::start().await.unwrap();
+    let limit = |access| {
+        serve(
+            rows(&up, json!({"access": access, "max": 10})),
+            ProxyConfig::default(),
+        )
+    };
+    let rig = limit("limit");
+    assert_eq!(rig.post("/", "", &[b'x'; 10]).await.status, 200);
+    let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n";
+    for reply in [
+        rig.post("/", "", &[b'x'; 11]).await,
+        Reply::parse(&rig.raw(chunked).await),
+    ] {
+        assert_eq!(reply.status, 413);
+        assert_eq!(reply.json()["message"], "told to");
+        assert_eq!(reply.header("X-Probe"), Some("seen"));
+    }
+    assert_eq!(rig.logged(3).await, [200, 413, 413]);
+    assert_eq!(up.seen().len(), 1);
+    // What goes upstream is measured, not what it replaces.
+    let rig = limit("replace and limit");
+    assert_eq!(rig.post("/", "", &[b'x'; 100]).await.status, 200);
+    assert_eq!(up.seen()[1].body, b"replaced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_may_have_no_type() {
+    let up = Upstream::start().await.unwrap();
+    let rig = serve(
+        rows(&up, json!({"access": "untyped"})),
+        ProxyConfig::default(),
+    );
+    let reply = rig.get("/", "").await;
+    assert_eq!(reply.header("Content-Type"), None);
+    assert_eq!(
+        (reply.header("Content-Length"), reply.body.as_str()),
+        (Some("5"), "bare!")
+    );
+}

@@ -96,14 +96,15 @@ impl Credentials {
         }
     }
 
-    /// Gives a consumer's credentials its new form.
+    /// Gives a consumer's credentials its new form. Answers which they are.
     pub(super) fn consumer_changed(
         &mut self,
         directory: &mut DirectoryIndex,
         tables: &Tables,
         id: Uuid,
-    ) {
-        for (entity, credential) in self.of.get(&id).cloned().unwrap_or_default() {
+    ) -> Vec<Uuid> {
+        let mine = self.of.get(&id).cloned().unwrap_or_default();
+        for &(entity, credential) in &mine {
             if let Some(row) = tables
                 .credentials
                 .get(entity)
@@ -112,5 +113,6 @@ impl Credentials {
                 self.put_credential(directory, entity, row);
             }
         }
+        mine.into_iter().map(|(_, id)| id).collect()
     }
 }

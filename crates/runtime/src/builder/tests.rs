@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use silverback_balancer::{DnsConfig, Resolver};
-use silverback_entities::{Change, CredentialRow, Row, Tables};
+use silverback_entities::{Change, CredentialRow, IssuedRow, Row, Tables};
 use silverback_plugin::context::{AccessCtx, BodySource, NoCaptures, RequestView};
 use silverback_plugin::facts::{Directory, Facts};
-use silverback_plugin::schema::field::{boolean, string};
+use silverback_plugin::schema::field::{boolean, foreign, string};
 use silverback_plugin::schema::{EntityDef, record};
 use silverback_plugin::{
     ConfigError, Flow, Handler, PhaseResult, Phases, Plugin, PluginDef, PluginEnv, PluginError,
@@ -81,8 +81,24 @@ impl Plugin for Auth {
 
     fn entities() -> Vec<EntityDef> {
         vec![
-            EntityDef::new("testkeys", vec![("key", string().unique())]).lookup("key"),
+            EntityDef::new(
+                "testkeys",
+                vec![
+                    ("key", string().unique()),
+                    ("consumer", foreign("consumers").required()),
+                ],
+            )
+            .lookup("key"),
             EntityDef::new("testgroups", vec![("group", string())]).lookup("group"),
+            EntityDef::new(
+                "testtokens",
+                vec![
+                    ("token", string().unique()),
+                    ("owner", foreign("testkeys").required()),
+                ],
+            )
+            .lookup("token"),
+            EntityDef::new("testsessions", vec![("sid", string().unique())]).lookup("sid"),
         ]
     }
 
@@ -447,6 +463,78 @@ async fn values_that_many_share_are_listed_by_consumer() {
     assert_eq!(of(&b.build(), 3), "z b");
 }
 
+fn issued(entity: &str, n: u128, lookup: &str, owner: Option<u128>) -> Change {
+    let mut fields = Map::new();
+    if let Some(owner) = owner {
+        fields.insert("owner".to_owned(), json!({ "id": id(owner) }));
+    }
+    let row = IssuedRow {
+        id: id(n),
+        lookup: lookup.into(),
+        expires_at: None,
+        fields,
+    };
+    change(entity, n, Some(Row::Issued(row)))
+}
+
+#[tokio::test]
+async fn what_was_given_out_is_found_with_the_credential_it_was_given_to() {
+    let mut b = Builder::new(registries());
+    let owner = |s: &Snapshot| {
+        let credential = s.issued("testtokens", "t")?.credential.clone()?;
+        Some((
+            credential.lookup.to_vec(),
+            credential.consumer.username.clone()?,
+        ))
+    };
+    let is = |key: &str, name: &str| Some((key.as_bytes().to_vec(), name.into()));
+    b.apply(
+        1,
+        vec![
+            issued("testtokens", 5, "t", Some(4)),
+            issued("testsessions", 6, "s", None),
+        ],
+    );
+    let s = b.build();
+    assert!(
+        s.issued("testtokens", "t").is_none(),
+        "its credential is not there yet"
+    );
+    assert!(s.issued("testsessions", "s").unwrap().credential.is_none());
+
+    b.apply(2, vec![key(4, 3, "k"), consumer(3, "alice")]);
+    assert_eq!(owner(&b.build()), is("k", "alice"));
+    b.apply(3, vec![consumer(3, "bob")]);
+    assert_eq!(owner(&b.build()), is("k", "bob"));
+    b.apply(4, vec![key(4, 3, "k2")]);
+    assert_eq!(owner(&b.build()), is("k2", "bob"));
+    b.load(b.tables().clone());
+    let before = b.build();
+    assert_eq!(owner(&before), is("k2", "bob"));
+
+    b.apply(5, vec![issued("testtokens", 5, "t2", Some(4))]);
+    let s = b.build();
+    assert!(s.issued("testtokens", "t").is_none() && s.issued("testtokens", "t2").is_some());
+    b.apply(6, vec![change("testkeys", 4, None)]);
+    assert!(
+        b.build().issued("testtokens", "t2").is_none(),
+        "gone with its credential"
+    );
+    b.apply(
+        7,
+        vec![
+            change("testtokens", 5, None),
+            change("testsessions", 6, None),
+        ],
+    );
+    assert!(b.build().issued("testsessions", "s").is_none());
+    assert_eq!(
+        owner(&before),
+        is("k2", "bob"),
+        "an older snapshot stays as it was"
+    );
+}
+
 #[tokio::test]
 async fn an_expired_credential_is_not_found() {
     let mut b = Builder::new(registries());
@@ -464,7 +552,19 @@ async fn an_expired_credential_is_not_found() {
             change("testkeys", 4, Some(Row::Credential(row))),
         ],
     );
-    assert!(b.build().directory.credential("testkeys", "k").is_none());
+    let mut token = IssuedRow {
+        id: id(5),
+        lookup: "s".into(),
+        expires_at: Some(1),
+        fields: Map::new(),
+    };
+    let session = |row: &IssuedRow| change("testsessions", 5, Some(Row::Issued(row.clone())));
+    b.apply(2, vec![session(&token)]);
+    let s = b.build();
+    assert!(s.credential("testkeys", "k").is_none() && s.issued("testsessions", "s").is_none());
+    token.expires_at = Some(i64::MAX);
+    b.apply(3, vec![session(&token)]);
+    assert!(b.build().issued("testsessions", "s").is_some());
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ mod tests {
             full,
             UrlParts {
                 scheme: Some("https"),
-                userinfo: None,
+                userinfo: Some("me:pw"),
                 host: Some("example.com"),
                 port: Some("8443"),
                 path: Some("/a")

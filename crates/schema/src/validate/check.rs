@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::entity_check;
+use crate::checks;
 use crate::entity::{Catalogue, EntityDef};
 use crate::field::{Field, Kind, Pattern, RecordDef};
 use crate::lua_pattern::is_match;
@@ -230,8 +231,7 @@ fn rules(said: Said<'_>, eq: Option<&Value>, v: &Value) -> Result<(), Value> {
         if said.pick(|f| f.uuid.then_some(())).is_some() && !is_uuid(s) {
             return fail("expected a valid UUID".into());
         }
-        if said.pick(|f| f.is_regex.then_some(())).is_some() && fancy_regex::Regex::new(s).is_err()
-        {
+        if said.pick(|f| f.is_regex.then_some(())).is_some() && !checks::is_regex(s) {
             return fail(format!("not a valid regex: {s}"));
         }
     }

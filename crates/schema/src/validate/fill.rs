@@ -110,9 +110,20 @@ pub(crate) fn normalise_number(v: &mut Value) {
     }
 }
 
-/// Fills what the server says: ids, times, random keys.
+/// Fills what the server says: ids, times, random keys; also within records, such as a plugin's configuration.
 pub(crate) fn automatic(def: &EntityDef, row: &mut Record, new: bool, now: i64) {
-    for (name, field) in def.record.fields.iter().filter(|(_, f)| f.auto) {
+    automatic_in(&def.record, row, new, now);
+}
+
+fn automatic_in(def: &RecordDef, row: &mut Record, new: bool, now: i64) {
+    for (name, field) in &def.fields {
+        if let (Kind::Record(inner), Some(Value::Object(within))) =
+            (&field.kind, row.get_mut(*name))
+        {
+            automatic_in(inner, within, new, now);
+        }
+    }
+    for (name, field) in def.fields.iter().filter(|(_, f)| f.auto) {
         let absent = row.get(*name).is_none_or(Value::is_null);
         let made = match field.kind {
             Kind::Number if *name == "updated_at" || (*name == "created_at" && new && absent) => {

@@ -18,7 +18,7 @@ mod writing;
 
 use serde_json::{Value, json};
 use silverback_entities::{CORE, Uuid};
-use silverback_schema::field::{foreign, id, string, timestamp};
+use silverback_schema::field::{foreign, id, integer, string, timestamp};
 use silverback_schema::{EntityDef, OnDelete};
 
 use crate::testpg::database;
@@ -37,6 +37,7 @@ pub(crate) fn on(cfg: PgConfig) -> Store {
 pub(crate) fn defs() -> Vec<EntityDef> {
     let mut defs = CORE.clone();
     defs.push(key_def());
+    defs.push(session_def());
     defs
 }
 
@@ -60,6 +61,20 @@ fn key_def() -> EntityDef {
         .endpoint_key("key")
         .with_ttl()
         .lookup("key")
+}
+
+fn session_def() -> EntityDef {
+    let fields = vec![
+        ("id", id()),
+        ("session_id", string().required().unique()),
+        ("expires", integer()),
+        ("data", string()),
+        ("created_at", timestamp()),
+    ];
+    EntityDef::new("sessions", fields)
+        .endpoint_key("session_id")
+        .with_ttl()
+        .lookup("session_id")
 }
 
 /// A complete row: what is not said is null.

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{consumer, def, id_of, key, plugin, service, store};
+use super::{consumer, def, id_of, key, now, plugin, row, service, store};
 use crate::watch::{Event, Watcher};
 use crate::{Key, Store};
 
@@ -123,6 +123,20 @@ async fn every_kind_of_change_arrives() {
         .unwrap();
     node.until(6).await;
     assert!(node.tables.vaults.is_empty());
+    let made = now();
+    let given = json!({"session_id": "sid", "data": "d", "created_at": made, "ttl": 60});
+    let given = store
+        .insert(&def("sessions"), row("sessions", given))
+        .await
+        .unwrap();
+    node.until(7).await;
+    let known = &node.tables.issued["sessions"][&id_of(&given)];
+    assert_eq!(&*known.lookup, "sid");
+    assert_eq!(
+        json!(known.fields),
+        json!({"data": "d", "created_at": made})
+    );
+    assert!(known.expires_at.is_some_and(|end| end > now()));
     assert_eq!(
         &*node.tables.credentials["keyauth_credentials"][&id_of(&k)].lookup,
         "1"
@@ -133,14 +147,14 @@ async fn every_kind_of_change_arrives() {
         .update(&def("services"), id_of(&s), service(json!({"name": "t"})))
         .await
         .unwrap();
-    node.until(7).await;
+    node.until(8).await;
     assert_eq!(node.tables.services[&id_of(&s)].name.as_deref(), Some("t"));
 
     store
         .delete(&def("consumers"), &Key::Id(id_of(&c)))
         .await
         .unwrap();
-    node.until(8).await;
+    node.until(9).await;
     assert!(node.tables.consumers.is_empty() && node.tables.plugins.is_empty());
     assert!(node.tables.credentials["keyauth_credentials"].is_empty());
     assert!(!node.seen[1..].contains(&"loaded"));
