@@ -1,6 +1,8 @@
 //! Plugins on a running node, one folder each, and what they have to do with one another.
 
 mod acl;
+#[path = "aws-lambda/mod.rs"]
+mod aws_lambda;
 #[path = "basic-auth/mod.rs"]
 mod basic_auth;
 #[path = "bot-detection/mod.rs"]

@@ -19,14 +19,15 @@ use tokio::time::timeout;
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("silverback/", env!("CARGO_PKG_VERSION")));
 
-/// The longest body of an answer that is read.
-const MAX_ANSWER: usize = 1 << 20;
+/// The longest body of an answer that is read, unless said otherwise.
+const LONGEST_ANSWER: usize = 1 << 20;
 
 /// A client with its connections. Use it in tasks on the node's background runtime: connections live there.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
+    longest_answer: usize,
 }
 
 /// An answer.
@@ -79,7 +80,18 @@ impl HttpClient {
             .pool_idle_timeout(keepalive)
             .http1_title_case_headers(true)
             .build(https);
-        Ok(HttpClient { client, timeout })
+        Ok(HttpClient {
+            client,
+            timeout,
+            longest_answer: LONGEST_ANSWER,
+        })
+    }
+
+    /// The longest body of an answer that is read, in bytes, in place of a mebibyte.
+    #[must_use]
+    pub fn longest_answer(mut self, bytes: usize) -> Self {
+        self.longest_answer = bytes;
+        self
     }
 
     /// Sends a request and reads the whole answer.
@@ -95,7 +107,11 @@ impl HttpClient {
             .map_err(|_| HttpError::Timeout)?
             .map_err(|e| HttpError::Broken(with_causes(&e)))?;
         let (head, body) = answer.into_parts();
-        let body = timeout(self.timeout, Limited::new(body, MAX_ANSWER).collect()).await;
+        let body = timeout(
+            self.timeout,
+            Limited::new(body, self.longest_answer).collect(),
+        )
+        .await;
         let body = body.map_err(|_| HttpError::Timeout)?.map_err(|e| {
             if e.is::<LengthLimitError>() {
                 HttpError::TooLong

@@ -91,6 +91,8 @@ pub struct AccessCtx<'a> {
     pub facts: &'a mut Facts,
     /// Changes to the upstream request.
     pub upstream: &'a mut UpstreamEdits,
+    /// Path and query that the upstream gets unless they are changed; in `rewrite` those of the request.
+    pub upstream_target: &'a [u8],
     /// Consumers and credentials.
     pub directory: &'a dyn Directory,
     /// The matched route; `None` in `rewrite`.

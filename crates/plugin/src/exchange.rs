@@ -425,6 +425,7 @@ impl Exchange {
                 request: view,
                 facts: &mut facts,
                 upstream: &mut edits,
+                upstream_target: self.path_and_query.as_bytes(),
                 directory: &self.directory,
                 route: routed.then_some(&self.route),
                 service: self.service.as_ref().filter(|_| routed),

@@ -77,6 +77,16 @@ impl<'a> Shown<'a> {
         values.first()?.as_deref()
     }
 
+    /// The same with the first value of each name only.
+    pub fn first_values(&self) -> FirstValues<'_, 'a> {
+        FirstValues(self)
+    }
+
+    /// The same with a list for every name.
+    pub fn lists(&self) -> Lists<'_, 'a> {
+        Lists(self)
+    }
+
     fn set(&mut self, name: &'a str, value: Cow<'a, str>) {
         match self.0.iter_mut().find(|(n, _)| *n == *name) {
             Some((_, values)) => *values = smallvec![Some(value)],
@@ -106,6 +116,28 @@ impl Serialize for Shown<'_> {
             }
         }
         map.end()
+    }
+}
+
+/// What [`Shown::first_values`] shows.
+#[derive(Debug, Clone, Copy)]
+pub struct FirstValues<'s, 'a>(&'s Shown<'a>);
+
+impl Serialize for FirstValues<'_, '_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let entries = self.0.0.iter();
+        to.collect_map(entries.filter_map(|(name, values)| Some((name, Value(values.first()?)))))
+    }
+}
+
+/// What [`Shown::lists`] shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Lists<'s, 'a>(&'s Shown<'a>);
+
+impl Serialize for Lists<'_, '_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let entries = self.0.0.iter();
+        to.collect_map(entries.map(|(name, values)| (name, List(values))))
     }
 }
 
@@ -167,6 +199,14 @@ mod tests {
             json!({ "a": ["1", "~ x"], "b": true, "c": "", "d d": "1" })
         );
         assert_eq!(shown.get("a"), Some("1"));
+        assert_eq!(
+            serde_json::to_value(shown.first_values()).unwrap(),
+            json!({ "a": "1", "b": true, "c": "", "d d": "1" })
+        );
+        assert_eq!(
+            serde_json::to_value(shown.lists()).unwrap(),
+            json!({ "a": ["1", "~ x"], "b": [true], "c": [""], "d d": ["1"] })
+        );
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Version, header};
 use pingora_core::{Error, ErrorSource};
-use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use serde_json::value::RawValue;
 use silverback_plugin::{LogCtx, LogSource, Phases, Tls};
@@ -62,15 +61,15 @@ fn count(session: &Session, x: &Exchange) {
         request_us = micros(f.started.elapsed());
         upstream_us = waiting(x).map(micros);
         // As in Kong (`kong/pdk/log.lua`) the time in which a response went through to the client is in neither of the two.
-        kong_us = f.proxied.map_or(request_us, |proxied| {
-            micros(proxied.saturating_duration_since(f.started))
+        let done = f.proxied.or(f.responded);
+        kong_us = done.map_or(request_us, |done| {
+            micros(done.saturating_duration_since(f.started))
         });
     }
     let (mut ingress_bytes, mut egress_bytes) = (0, 0);
     if collect.bandwidth {
-        ingress_bytes = session.to_h1_raw().len() as u64 + f.request_bytes;
-        let head = session.response_written().map_or(0, head_length);
-        egress_bytes = head as u64 + f.response_bytes;
+        ingress_bytes = request_size(session, x);
+        egress_bytes = response_size(session, x);
     }
     let outcome = RequestOutcome {
         code: f.status,
@@ -87,14 +86,6 @@ fn count(session: &Session, x: &Exchange) {
         consumer: f.consumer.as_ref().and_then(|c| c.username.as_deref()),
     };
     route.metrics.record(collect, &outcome);
-}
-
-/// How long the head of a response is in HTTP/1.1.
-fn head_length(head: &ResponseHeader) -> usize {
-    let reason = head.get_reason_phrase().map_or(0, str::len);
-    let fields = head.headers.iter();
-    let fields = fields.map(|(k, v)| k.as_str().len() + v.len() + ": \r\n".len());
-    "HTTP/1.1 200 \r\n\r\n".len() + reason + fields.sum::<usize>()
 }
 
 /// Head and body as they were received.

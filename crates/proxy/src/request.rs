@@ -208,13 +208,9 @@ fn find_route(session: &Session, x: &mut Exchange) -> Option<Response> {
         ProtocolVerdict::Fine => {}
         verdict => return Some(wrong_protocol(verdict, client, facts.peer_trusted)),
     }
-    let Some(service) = &route.service else {
-        return Some(Response::error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "no Service found with those values",
-        ));
-    };
-    let upstream = upstream_path(route.paths, service.service.path.as_deref(), &found, &path);
+    let service = route.service.as_ref();
+    let base = service.and_then(|s| s.service.path.as_deref());
+    let upstream = upstream_path(route.paths, base, &found, &path);
     let query = &target[raw_path.len()..];
     if upstream.as_bytes() != raw_path {
         *upstream_target = Some(Bytes::from([upstream.as_bytes(), query].concat()));
@@ -337,6 +333,7 @@ async fn run(
         picks,
         facts,
         edits,
+        target: upstream_target,
         ..
     } = x;
     let route = route.map(|r| &snapshot.routes[r]);
@@ -344,6 +341,7 @@ async fn run(
         request: view(parts, target),
         facts,
         upstream: edits,
+        upstream_target: upstream_target.as_deref().unwrap_or(target),
         directory: &**snapshot,
         route: route.map(|r| r.info()),
         service: route.and_then(|r| r.service.as_ref()).map(|s| &s.info),
@@ -380,6 +378,13 @@ impl CaptureSource for PathCaptures<'_> {
 
 /// Begins the attempts. A request that comes as somebody else's retry pays before it is sent.
 fn before_proxying(session: &Session, x: &mut Exchange) -> Option<Response> {
+    // Only here: as in Kong a plugin may answer where there is nobody to ask.
+    if x.service().is_none() {
+        return Some(Response::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no Service found with those values",
+        ));
+    }
     let tries = Tries::begin(at(x.facts.started), previous_attempts(session, x));
     x.tries = Some(tries);
     let route = x.route()?;

@@ -169,6 +169,7 @@ pub struct RouteRuntime {
 struct RouteRow {
     info: RouteInfo,
     route: Arc<Route>,
+    /// As logs show it.
     text: Text,
 }
 
@@ -200,6 +201,11 @@ impl RouteRuntime {
                 text: Text::default(),
             }),
         }
+    }
+
+    /// The row as logs show it.
+    pub fn text(&self) -> Option<&RawValue> {
+        self.row.text.of(&*self.row.route)
     }
 
     /// As plugins see it.

@@ -35,6 +35,19 @@ async fn response_phases_run_for_a_plugins_own_response() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_answers_for_a_route_without_service() {
+    for (access, expected) in [("exit", 418), ("", 503)] {
+        let config = json!({ "access": access });
+        let rows = vec![route(2, "/", 0, json!({})), plugin(3, 2, config)];
+        let rig = serve(rows, ProxyConfig::default());
+        let reply = rig.get("/", "").await;
+        assert_eq!(reply.status, expected);
+        assert_eq!(reply.header("X-Probe"), Some("seen"));
+        assert_eq!(rig.logged(1).await, [expected]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_fails_or_panics_gives_500_and_one_log() {
     let up = Upstream::start().await.unwrap();
     for access in ["error", "panic"] {

@@ -283,6 +283,7 @@ async fn access(s: &Snapshot, path: &str, key: &str) -> (Outcome, Picks) {
         },
         facts: &mut Facts::new([b'0'; 32], peer, "http", 80),
         upstream: &mut UpstreamEdits::default(),
+        upstream_target: path.as_bytes(),
         directory: &s.directory,
         route: Some(route.info()),
         service: None,
