@@ -25,6 +25,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_redirect::Redirect>(),
         PluginDef::of::<silverback_standard_webhooks::StandardWebhooks>(),
         PluginDef::of::<silverback_aws_lambda::AwsLambda>(),
+        PluginDef::of::<silverback_opentelemetry::OpenTelemetry>(),
         PluginDef::of::<silverback_prometheus::Prometheus>(),
         PluginDef::of::<silverback_http_log::HttpLog>(),
         PluginDef::of::<silverback_file_log::FileLog>(),
