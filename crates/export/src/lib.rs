@@ -4,6 +4,7 @@
 //! * [`Queue`]: Kong's batch queue, from proxy threads, which never wait, to a task in the background that sends, and tries again.
 //! * [`HttpClient`], [`TcpSender`], [`UdpSender`]: ways out.
 //! * [`propagation`]: headers by which traces go from one server to the next.
+//! * [`statsd`]: what Kong measures of an exchange, as StatsD's metrics.
 //! * [`fields`]: fields that several plugins' configurations have.
 //!
 //! Plugins import this room beside `silverback-plugin`.
@@ -14,6 +15,8 @@ pub mod http;
 mod limited;
 pub mod propagation;
 pub mod queue;
+mod send_error;
+pub mod statsd;
 pub mod tcp;
 pub mod udp;
 
@@ -22,5 +25,6 @@ pub use http::{Answer, HttpClient, HttpError, Timeouts};
 pub use limited::Limited;
 pub use propagation::Propagation;
 pub use queue::{Deliver, Queue, QueueConfig, Queued, Terms};
+pub use send_error::SendError;
 pub use tcp::TcpSender;
 pub use udp::UdpSender;

@@ -28,6 +28,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_opentelemetry::OpenTelemetry>(),
         PluginDef::of::<silverback_prometheus::Prometheus>(),
         PluginDef::of::<silverback_http_log::HttpLog>(),
+        PluginDef::of::<silverback_statsd::Statsd>(),
         PluginDef::of::<silverback_file_log::FileLog>(),
         PluginDef::of::<silverback_udp_log::UdpLog>(),
         PluginDef::of::<silverback_tcp_log::TcpLog>(),
