@@ -203,11 +203,6 @@ impl RouteRuntime {
         }
     }
 
-    /// The row as logs show it.
-    pub fn text(&self) -> Option<&RawValue> {
-        self.row.text.of(&*self.row.route)
-    }
-
     /// As plugins see it.
     pub fn info(&self) -> &RouteInfo {
         &self.row.info
