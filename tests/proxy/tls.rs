@@ -69,7 +69,7 @@ async fn https_is_served_and_told_to_the_upstream() -> Outcome {
 async fn http2_is_spoken_to_those_who_offer_it() -> Outcome {
     let upstream = Upstream::start().await?;
     let gateway = through(&upstream).await?;
-    let mut sender = h2::<Full<Bytes>>(gateway.tls()).await?;
+    let mut sender = h2(gateway.tls()).await?;
     let request = Request::post("https://api.test/h2?x=1")
         .header("x-mine", "1")
         .body(Full::from("body"))?;
@@ -92,7 +92,7 @@ async fn http2_is_spoken_to_those_who_offer_it() -> Outcome {
 async fn many_http2_streams_share_a_connection() -> Outcome {
     let upstream = Upstream::start().await?;
     let gateway = through(&upstream).await?;
-    let sender = h2::<Full<Bytes>>(gateway.tls()).await?;
+    let sender = h2(gateway.tls()).await?;
     let calls = (0..40).map(|n| {
         let mut sender = sender.clone();
         async move {
@@ -112,7 +112,7 @@ async fn large_bodies_flow_both_ways_over_http2() -> Outcome {
     let gateway = through(&upstream).await?;
     let body = Bytes::from(vec![b'x'; 5 << 20]);
     upstream.answer(Answer::status(200).body(body.clone()));
-    let mut sender = h2::<Full<Bytes>>(gateway.tls()).await?;
+    let mut sender = h2(gateway.tls()).await?;
     let request = Request::put("https://api.test/").body(Full::from(body.clone()))?;
     let response = sender.send_request(request).await?;
     let received = response.into_body().collect().await?.to_bytes();
@@ -124,7 +124,7 @@ async fn large_bodies_flow_both_ways_over_http2() -> Outcome {
 #[tokio::test]
 async fn an_http2_answer_of_our_own_has_its_body() -> Outcome {
     let gateway = Setup::new().tls().start().await?;
-    let mut sender = h2::<Full<Bytes>>(gateway.tls()).await?;
+    let mut sender = h2(gateway.tls()).await?;
     let request = Request::get("https://api.test/nowhere").body(Full::default())?;
     let response = sender.send_request(request).await?;
     assert_eq!(response.status(), 404);
@@ -137,7 +137,7 @@ async fn an_http2_answer_of_our_own_has_its_body() -> Outcome {
 async fn a_host_that_contradicts_the_authority_is_refused() -> Outcome {
     let upstream = Upstream::start().await?;
     let gateway = through(&upstream).await?;
-    let mut sender = h2::<Full<Bytes>>(gateway.tls()).await?;
+    let mut sender = h2(gateway.tls()).await?;
     let request = Request::get("https://api.test/")
         .header("host", "other.test")
         .body(Full::default())?;
