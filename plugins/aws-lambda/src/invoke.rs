@@ -43,7 +43,7 @@ pub(crate) struct Lambda {
 #[derive(Debug)]
 enum Caller {
     Key(Credentials),
-    Role(Role),
+    Role(Box<Role>),
 }
 
 /// Why a function was not invoked.
@@ -100,7 +100,10 @@ impl Lambda {
                 region,
                 uri,
             },
-            caller: role.map_or(Caller::Key(credentials), Caller::Role),
+            caller: match role {
+                Some(role) => Caller::Role(Box::new(role)),
+                None => Caller::Key(credentials),
+            },
             invocation_type: value("invocation_type", &config.invocation_type)?,
             log_type: value("log_type", &config.log_type)?,
         }))
