@@ -23,6 +23,7 @@ mod jwt;
 mod key_auth;
 mod loggly;
 mod oauth2;
+mod opentelemetry;
 mod precedence;
 mod prometheus;
 #[path = "proxy-cache/mod.rs"]

@@ -289,7 +289,8 @@ fn upstream_status(attempts: &[Attempt]) -> String {
     codes.join(", ")
 }
 
-fn tries(attempts: &[Attempt]) -> Vec<Try> {
+/// The attempts at the upstream.
+pub fn tries(attempts: &[Attempt]) -> Vec<Try> {
     let one = |(n, a): (usize, &Attempt)| {
         let choosing = a.choosing.unwrap_or_default();
         // Kong learns how an attempt ended when it begins the next one.

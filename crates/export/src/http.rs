@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_openssl::client::legacy::HttpsConnector;
 use hyper_util::client::legacy::Client;
@@ -13,6 +13,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use silverback_plugin::schema::checks::UrlParts;
 use tokio::time::timeout;
 
 /// What we call ourselves.
@@ -26,8 +27,19 @@ const LONGEST_ANSWER: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    timeout: Duration,
+    timeouts: Timeouts,
     longest_answer: usize,
+}
+
+/// How long a server may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For taking the connection.
+    pub connect: Duration,
+    /// For taking the request.
+    pub send: Duration,
+    /// For the head of its answer, and for the body.
+    pub read: Duration,
 }
 
 /// An answer.
@@ -65,10 +77,27 @@ impl HttpClient {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(timeout: Duration, keepalive: Duration, verify: bool) -> Result<Self, HttpError> {
+        let timeouts = Timeouts {
+            connect: timeout,
+            send: Duration::ZERO,
+            read: timeout,
+        };
+        Self::with_timeouts(timeouts, keepalive, verify)
+    }
+
+    /// A client with several limits of time; the rest as in [`HttpClient::new`].
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn with_timeouts(
+        timeouts: Timeouts,
+        keepalive: Duration,
+        verify: bool,
+    ) -> Result<Self, HttpError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_connect_timeout(Some(timeout));
+        http.set_connect_timeout(Some(timeouts.connect));
         let mut https = HttpsConnector::with_connector(http, connector(verify)?)?;
         https.set_callback(move |tls, _| {
             tls.set_verify_hostname(verify);
@@ -82,7 +111,7 @@ impl HttpClient {
             .build(https);
         Ok(HttpClient {
             client,
-            timeout,
+            timeouts,
             longest_answer: LONGEST_ANSWER,
         })
     }
@@ -102,16 +131,18 @@ impl HttpClient {
         let mut request = request.map(Full::new);
         request.headers_mut().entry(USER_AGENT).or_insert(AGENT);
         // Connecting has its own limit, and comes first.
-        let answer = timeout(self.timeout.saturating_mul(2), self.client.request(request)).await;
+        let Timeouts {
+            connect,
+            send,
+            read,
+        } = self.timeouts;
+        let head = connect.saturating_add(send).saturating_add(read);
+        let answer = timeout(head, self.client.request(request)).await;
         let answer = answer
             .map_err(|_| HttpError::Timeout)?
             .map_err(|e| HttpError::Broken(with_causes(&e)))?;
         let (head, body) = answer.into_parts();
-        let body = timeout(
-            self.timeout,
-            Limited::new(body, self.longest_answer).collect(),
-        )
-        .await;
+        let body = timeout(read, Limited::new(body, self.longest_answer).collect()).await;
         let body = body.map_err(|_| HttpError::Timeout)?.map_err(|e| {
             if e.is::<LengthLimitError>() {
                 HttpError::TooLong
@@ -149,6 +180,33 @@ pub(crate) fn with_causes(e: &dyn Error) -> String {
         cause = e.source();
     }
     text
+}
+
+/// What a request is sent to: the server of a URL with that path, which may have a query.
+///
+/// # Errors
+/// What is wrong with the URL.
+pub fn target(url: &UrlParts<'_>, path_and_query: &str) -> Result<Uri, String> {
+    let host = url.host.unwrap_or_default();
+    let authority = match (host.contains(':'), url.port) {
+        (true, Some(port)) => format!("[{host}]:{port}"),
+        (true, None) => format!("[{host}]"),
+        (false, Some(port)) => format!("{host}:{port}"),
+        (false, None) => host.to_owned(),
+    };
+    if url.port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err("has no port that is a number".to_owned());
+    }
+    let scheme = url.scheme.unwrap_or_default().to_ascii_lowercase();
+    if !matches!(scheme.as_str(), "http" | "https") {
+        return Err("is neither http nor https".to_owned());
+    }
+    Uri::builder()
+        .scheme(scheme.as_str())
+        .authority(authority)
+        .path_and_query(path_and_query)
+        .build()
+        .map_err(|e| e.to_string())
 }
 
 /// The header that says who calls, from `user:password`.

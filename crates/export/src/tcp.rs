@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_openssl::SslStream;
 
+use crate::SendError;
 use crate::http::{connector, with_causes};
 
 /// Sends to one server.
@@ -27,20 +28,6 @@ pub struct TcpSender {
     /// With the server name of the handshake.
     tls: Option<(SslConnector, Option<String>)>,
     kept: Mutex<Option<Kept>>,
-}
-
-/// Why something was not sent.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// No connection.
-    #[error("failed to connect: {0}")]
-    Connect(io::Error),
-    /// No TLS.
-    #[error("failed to perform the TLS handshake: {0}")]
-    Handshake(String),
-    /// The connection broke.
-    #[error("failed to send: {0}")]
-    Send(io::Error),
 }
 
 enum Stream {

@@ -9,6 +9,7 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::SendError;
 use crate::queue::Deliver;
 
 /// How long the addresses of a name are believed.
@@ -40,11 +41,14 @@ impl UdpSender {
     pub async fn send<B: AsRef<[u8]>>(
         &self,
         datagrams: impl IntoIterator<Item = B>,
-    ) -> io::Result<()> {
+    ) -> Result<(), SendError> {
         let mut kept = self.socket.lock().await;
         let (socket, since) = match kept.take() {
             Some((socket, since)) if since.elapsed() < RESOLVED_FOR => (socket, since),
-            _ => (self.connect().await?, Instant::now()),
+            _ => {
+                let connected = self.connect().await;
+                (connected.map_err(SendError::Connect)?, Instant::now())
+            }
         };
         let mut failed = None;
         for datagram in datagrams {
@@ -59,7 +63,7 @@ impl UdpSender {
             }
         }
         match failed {
-            Some(e) => Err(e),
+            Some(e) => Err(SendError::Send(e)),
             None => {
                 *kept = Some((socket, since));
                 Ok(())
@@ -98,8 +102,7 @@ impl Deliver for UdpSender {
     type Entry = String;
 
     async fn deliver(&self, batch: &[String]) -> Result<(), String> {
-        let sent = self.send(batch).await;
-        sent.map_err(|e| format!("failed to send: {e}"))
+        self.send(batch).await.map_err(|e| e.to_string())
     }
 }
 

@@ -13,7 +13,7 @@ use silverback_admin::{
 use silverback_balancer::{DnsConfig, Resolver};
 use silverback_entities::{CORE, Route};
 use silverback_plugin::schema::EntityDef;
-use silverback_plugin::{PluginDef, Services};
+use silverback_plugin::{PluginDef, Services, TracingTerms};
 use silverback_retry::{Ceiling, LiveNodes, Settings};
 use silverback_router::{Entry, Flavor, Router};
 use silverback_runtime::{
@@ -100,7 +100,12 @@ impl Node {
         };
         datastore.answers(reachable);
         let budgets = budgets(config);
-        let services = Arc::new(services(node_id, &background, &store, &plugins));
+        let services = services(node_id, &background, &store, &plugins);
+        let services = Arc::new(services.with_tracing(TracingTerms {
+            requests: config.tracing_instrumentations.any(),
+            attempts: config.tracing_instrumentations.balancer,
+            sampling_rate: config.tracing_sampling_rate,
+        }));
         let engine = {
             let registries = Registries {
                 plugins: plugins.clone(),

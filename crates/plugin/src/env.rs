@@ -77,6 +77,22 @@ pub trait Services: Send + Sync {
     fn node_id(&self) -> Option<Uuid> {
         None
     }
+
+    /// What is measured of requests for traces.
+    fn tracing(&self) -> TracingTerms {
+        TracingTerms::default()
+    }
+}
+
+/// What is measured of requests for traces: the settings `tracing_instrumentations` and `tracing_sampling_rate`. Nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TracingTerms {
+    /// Requests.
+    pub requests: bool,
+    /// Their attempts at upstreams.
+    pub attempts: bool,
+    /// The share of traces that are recorded, from 0 to 1.
+    pub sampling_rate: f64,
 }
 
 impl PluginEnv<'_> {

@@ -262,6 +262,7 @@ impl Exchange {
             service: Some(ServiceInfo {
                 id: Uuid::from_u128(1),
                 name: Some("s".to_owned()),
+                host: "upstream.test".to_owned(),
             }),
             response: (StatusCode::OK, HeaderMap::new(), Bytes::new()),
             tls: false,

@@ -103,6 +103,8 @@ pub struct ServiceInfo {
     pub id: Uuid,
     /// Name.
     pub name: Option<String>,
+    /// The host it is configured with: a name, an address, or the name of an upstream.
+    pub host: String,
 }
 
 /// One try at the upstream; Kong's `tries`.

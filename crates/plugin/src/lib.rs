@@ -38,6 +38,7 @@ pub use edits::{BodyLimit, HeaderEdit, UpstreamEdits};
 pub use endpoint::{AdminAnswer, AdminCall, AdminEndpoint, AdminOperation};
 pub use env::{
     ClusterCounters, CounterError, InstanceInfo, PluginEnv, Row, Rows, RowsError, Services,
+    TracingTerms,
 };
 pub use erased::{DynHandler, PluginDef};
 pub use facts::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use silverback_balancer::{Pool, Resolver};
 use silverback_plugin::env::Task;
-use silverback_plugin::{ClusterCounters, PluginDef, Rows, Services};
+use silverback_plugin::{ClusterCounters, PluginDef, Rows, Services, TracingTerms};
 use silverback_router::Flavor;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +82,7 @@ pub struct NodeServices {
     runtime: Handle,
     counters: Option<Arc<dyn ClusterCounters>>,
     rows: Option<Arc<dyn Rows>>,
+    tracing: TracingTerms,
     stopping: CancellationToken,
     to_finish: TaskTracker,
     shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
@@ -99,6 +100,7 @@ impl NodeServices {
             runtime,
             counters,
             rows: None,
+            tracing: TracingTerms::default(),
             stopping: CancellationToken::new(),
             to_finish: TaskTracker::new(),
             shared: Mutex::default(),
@@ -109,6 +111,13 @@ impl NodeServices {
     #[must_use]
     pub fn with_rows(mut self, rows: Option<Arc<dyn Rows>>) -> Self {
         self.rows = rows;
+        self
+    }
+
+    /// With what is measured for traces.
+    #[must_use]
+    pub fn with_tracing(mut self, tracing: TracingTerms) -> Self {
+        self.tracing = tracing;
         self
     }
 }
@@ -164,5 +173,9 @@ impl Services for NodeServices {
 
     fn node_id(&self) -> Option<Uuid> {
         self.node_id
+    }
+
+    fn tracing(&self) -> TracingTerms {
+        self.tracing
     }
 }

@@ -1,11 +1,9 @@
 //! What the plugin is told.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value};
+use silverback_export::QueueConfig;
 use silverback_export::fields::{CustomFieldsByLua, custom_fields_by_lua, keepalive, timeout};
 use silverback_export::queue::field as queue;
-use silverback_export::{QueueConfig, Terms};
 use silverback_plugin::schema::checks::split_url;
 use silverback_plugin::schema::field::{integer, map, number, string};
 use silverback_plugin::schema::typedefs::{header_name, url};
@@ -57,16 +55,6 @@ impl Config {
             self.keepalive,
             self.retry_count
         )
-    }
-
-    /// The former names count where they are not at their former defaults.
-    pub(crate) fn apply_deprecated(&self, terms: &mut Terms) {
-        if let Some(size) = self.queue_size.filter(|size| *size != 1) {
-            terms.max_batch_size = size.max(1);
-        }
-        if let Some(delay) = self.flush_timeout.filter(|delay| *delay != 2.0) {
-            terms.max_coalescing_delay = Duration::try_from_secs_f64(delay).unwrap_or_default();
-        }
     }
 }
 

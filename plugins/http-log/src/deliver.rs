@@ -5,7 +5,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use serde_json::Value;
 use silverback_export::fields::milliseconds;
-use silverback_export::http::basic_authorization;
+use silverback_export::http::{basic_authorization, target};
 use silverback_export::{Deliver, HttpClient};
 use silverback_plugin::ConfigError;
 use silverback_plugin::schema::checks::split_url;
@@ -30,27 +30,8 @@ impl Post {
         let at = |field| move |e: &dyn std::fmt::Display| ConfigError::new(field, e.to_string());
         let url = split_url(&config.http_endpoint);
         let endpoint = at("http_endpoint");
-        let host = url.host.unwrap_or_default();
-        let authority = match (host.contains(':'), url.port) {
-            (true, Some(port)) => format!("[{host}]:{port}"),
-            (true, None) => format!("[{host}]"),
-            (false, Some(port)) => format!("{host}:{port}"),
-            (false, None) => host.to_owned(),
-        };
-        if url.port.is_some_and(|port| port.parse::<u16>().is_err()) {
-            return Err(endpoint(&"has no port that is a number"));
-        }
-        let scheme = url.scheme.unwrap_or_default().to_ascii_lowercase();
-        if !matches!(scheme.as_str(), "http" | "https") {
-            return Err(endpoint(&"is neither http nor https"));
-        }
-        let to = Uri::builder()
-            .scheme(scheme.as_str())
-            .authority(authority)
-            // Kong sends to the path and leaves the query out.
-            .path_and_query(url.path.unwrap_or("/"))
-            .build()
-            .map_err(|e| endpoint(&e))?;
+        // Kong sends to the path and leaves the query out.
+        let to = target(&url, url.path.unwrap_or("/")).map_err(|e| endpoint(&e))?;
         let method = config.method.as_deref().unwrap_or("POST");
         let method = Method::from_bytes(method.as_bytes()).map_err(|e| at("method")(&e))?;
         let (timeout, keepalive) = (milliseconds(config.timeout), milliseconds(config.keepalive));

@@ -34,8 +34,8 @@ impl Plugin for HttpLog {
     }
 
     fn compile(config: Config, env: &PluginEnv<'_>) -> Result<Self, ConfigError> {
-        let mut terms = Terms::from(&config.queue);
-        config.apply_deprecated(&mut terms);
+        let terms = Terms::from(&config.queue);
+        let terms = terms.with_former(config.queue_size, config.flush_timeout);
         let post = Post::new(&config, terms.max_batch_size > 1)?;
         let label = format!("http-log to {}", post.server());
         let queue = Queue::open(env, &config.queue_name(), label, terms, post);

@@ -99,8 +99,8 @@ fn typed(given: Value) -> Config {
 fn former_names_of_the_queues_settings_still_count() {
     let terms = |given: Value| {
         let config = typed(given);
-        let mut terms = Terms::from(&config.queue);
-        config.apply_deprecated(&mut terms);
+        let terms = Terms::from(&config.queue);
+        let terms = terms.with_former(config.queue_size, config.flush_timeout);
         (
             terms.max_batch_size,
             terms.max_coalescing_delay.as_secs_f64(),

@@ -264,6 +264,7 @@ async fn callers_are_told_apart() {
         get().service(Some(ServiceInfo {
             id: Uuid::from_u128(id),
             name: None,
+            host: "upstream.test".to_owned(),
         }))
     };
     service(1).run_on(&by_service).await.passed();

@@ -67,6 +67,18 @@ impl Terms {
             unlimited: false,
         }
     }
+
+    /// With what `queue_size` and `flush_timeout` say, the fields of before there was `queue`. They count where they are not at their former
+    /// defaults.
+    pub fn with_former(mut self, queue_size: Option<i64>, flush_timeout: Option<f64>) -> Self {
+        if let Some(size) = queue_size.filter(|size| *size != 1) {
+            self.max_batch_size = size.max(1);
+        }
+        if let Some(delay) = flush_timeout.filter(|delay| *delay != 2.0) {
+            self.max_coalescing_delay = Duration::try_from_secs_f64(delay).unwrap_or_default();
+        }
+        self
+    }
 }
 
 impl From<&QueueConfig> for Terms {

@@ -8,7 +8,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_openssl::SslStream;
 
-use super::{SendError, TcpSender};
+use super::TcpSender;
+use crate::SendError;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -30,6 +30,6 @@ pub use number::Workers;
 pub use pem::{PemSource, TrustedCertificate};
 pub use render::{default_conf, reference_markdown};
 pub use table::{Config, SETTINGS, Setting};
-pub use tokens::{PluginSelection, ResponseHeaders, UpstreamHeaders};
+pub use tokens::{Instrumentations, PluginSelection, ResponseHeaders, UpstreamHeaders};
 pub use value::{Codec, Secret, Target};
 pub use words::{Database, ErrorType, LogLevel, Role, RouterFlavor};

@@ -14,7 +14,7 @@ use super::number::{
     Count, Decimal, Millis, Port, PositiveSeconds, Seconds, Size, WholeSeconds, Workers,
 };
 use super::pem::{PemList, TrustedCertificates};
-use super::tokens::{PluginSelection, ResponseHeaders, UpstreamHeaders};
+use super::tokens::{Instrumentations, PluginSelection, ResponseHeaders, UpstreamHeaders};
 use super::value::{Bool, Codec, File, List, NginxBool, Optional, SecretText, Target, Text};
 use super::words::{DatabaseWord, ErrorType, LogLevel, Role, RouterFlavorWord};
 
@@ -273,6 +273,15 @@ settings! {
 
         /// How routes are ranked. Kong's `expressions` is not supported yet.
         router_flavor: RouterFlavorWord = "traditional_compatible";
+    }
+
+    "Tracing" {
+        /// What is measured of requests for the spans that plugins send. `request` is the request as a whole, `balancer` its attempts at
+        /// upstreams too, `all` both. Kong's other words are refused: they are not measured here.
+        tracing_instrumentations: Instrumentations = "off", { aliases: &["opentelemetry_tracing"] };
+
+        /// Share of traces that are recorded, unless a plugin says another.
+        tracing_sampling_rate: Decimal<1> = "0.01", { aliases: &["opentelemetry_tracing_sampling_rate"] };
     }
 
     "Retry budget" {

@@ -1,4 +1,4 @@
-//! Settings that are lists of Kong's own words: `headers`, `headers_upstream` and `plugins`.
+//! Settings that are lists of Kong's own words: `headers`, `headers_upstream`, `tracing_instrumentations` and `plugins`.
 
 use serde_json::{Map, Value, json};
 
@@ -148,6 +148,70 @@ impl Codec for UpstreamHeaders {
     }
 }
 
+/// What is measured of requests for traces (`tracing_instrumentations`). Learnt from `kong/conf_loader/parse.lua`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Instrumentations {
+    /// The words of the file, in its order.
+    pub tokens: Vec<String>,
+    /// Whether the attempts at upstreams are measured.
+    pub balancer: bool,
+}
+
+impl Instrumentations {
+    /// Whether anything is measured: then requests are.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+}
+
+impl Codec for Instrumentations {
+    type Out = Self;
+
+    fn parse(name: &str, raw: &str) -> Result<Self, String> {
+        const KONGS: [&str; 7] = [
+            "db_query",
+            "dns_query",
+            "router",
+            "http_client",
+            "plugin_rewrite",
+            "plugin_access",
+            "plugin_header_filter",
+        ];
+        let mut found = Self::default();
+        let off = entries(raw).any(|token| token == "off");
+        if off && entries(raw).count() > 1 {
+            return Err("invalid tracing types: off, other types are mutually exclusive".into());
+        }
+        for token in entries(raw).filter(|token| *token != "off") {
+            match token {
+                "request" => {}
+                "all" | "balancer" => found.balancer = true,
+                _ if KONGS.contains(&token) => {
+                    return Err(format!(
+                        "{name}: '{token}' is not measured here (off, all, request, balancer)"
+                    ));
+                }
+                _ => return Err(format!("invalid tracing type: {token}")),
+            }
+            found.tokens.push(token.to_owned());
+        }
+        Ok(found)
+    }
+
+    fn render(value: &Self) -> String {
+        off_or_list(&value.tokens)
+    }
+
+    fn describe() -> String {
+        "`off`, or a comma-separated list of `request`, `balancer`, `all`".into()
+    }
+
+    fn json(value: &Self) -> Option<Value> {
+        Some(list_json(&value.tokens))
+    }
+}
+
 /// Which plugins this node loads (`plugins`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PluginSelection {
@@ -243,6 +307,22 @@ fn list_json(tokens: &[String]) -> Value {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instrumentations_are_those_that_are_measured() {
+        let parse = |raw| Instrumentations::parse("tracing_instrumentations", raw);
+        assert!(!parse("off").unwrap().any());
+        let measured = |raw| parse(raw).map(|i| (i.any(), i.balancer));
+        assert_eq!(measured("request"), Ok((true, false)));
+        assert_eq!(measured("request, balancer"), Ok((true, true)));
+        assert_eq!(measured("all"), Ok((true, true)));
+        assert_eq!(
+            parse("router").unwrap_err(),
+            "tracing_instrumentations: 'router' is not measured here (off, all, request, balancer)"
+        );
+        assert_eq!(parse("x").unwrap_err(), "invalid tracing type: x");
+        assert!(parse("off, all").unwrap_err().contains("exclusive"));
+    }
 
     #[test]
     fn tokens_stand_for_several_headers() {

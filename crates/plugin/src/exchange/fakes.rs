@@ -19,7 +19,7 @@ use crate::context::BodySource;
 use crate::env::{Increment, Task};
 use crate::{
     CaptureSource, Captures, ClusterCounters, Consumer, CounterError, Credential, Directory,
-    Issued, PluginError, Prepared, Rows, Services,
+    Issued, PluginError, Prepared, Rows, Services, TracingTerms,
 };
 
 /// A consumer of that name; its id is made from `id`.
@@ -166,6 +166,7 @@ pub struct FakeServices {
     shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
     counters: Option<Arc<dyn ClusterCounters>>,
     rows: Option<Arc<dyn Rows>>,
+    tracing: TracingTerms,
     stopping: watch::Sender<bool>,
 }
 
@@ -182,6 +183,14 @@ impl FakeServices {
     pub fn with_rows(rows: Arc<dyn Rows>) -> Self {
         FakeServices {
             rows: Some(rows),
+            ..Self::default()
+        }
+    }
+
+    /// A node that measures for traces.
+    pub fn with_tracing(tracing: TracingTerms) -> Self {
+        FakeServices {
+            tracing,
             ..Self::default()
         }
     }
@@ -222,6 +231,10 @@ impl Services for FakeServices {
                 std::future::pending::<()>().await;
             }
         })
+    }
+
+    fn tracing(&self) -> TracingTerms {
+        self.tracing
     }
 
     fn counters(&self) -> Option<Arc<dyn ClusterCounters>> {

@@ -64,7 +64,10 @@ impl FakeSource {
         };
         FakeSource {
             route: row(&exchange.route.id, &exchange.route.name),
-            service: exchange.service.as_ref().map(|s| row(&s.id, &s.name)),
+            service: exchange
+                .service
+                .as_ref()
+                .map(|s| raw(&json!({ "id": s.id.to_string(), "name": s.name, "host": s.host }))),
             consumer: consumer.map(|c| {
                 raw(&json!({ "id": c.id.to_string(), "username": c.username.as_deref() }))
             }),

@@ -204,6 +204,7 @@ fn compile(
         info: ServiceInfo {
             id: row.id,
             name: row.name.clone(),
+            host: row.host.clone(),
         },
         pool: registries.pools.get(&row.host, row.port),
         // A host is checked when it is written: letters, digits and punctuation that a header may hold.
