@@ -100,9 +100,10 @@ impl Lambda {
                 region,
                 uri,
             },
-            caller: role.map_or(Caller::Key(credentials), |role| {
-                Caller::Role(Box::new(role))
-            }),
+            caller: match role {
+                Some(role) => Caller::Role(Box::new(role)),
+                None => Caller::Key(credentials),
+            },
             invocation_type: value("invocation_type", &config.invocation_type)?,
             log_type: value("log_type", &config.log_type)?,
         }))

@@ -285,7 +285,7 @@ fn shown(response: Response) -> (u16, Vec<String>, String) {
     let body = match response.body {
         Body::Bytes { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
         Body::Empty => String::new(),
-        Body::Error(text) => text.into_owned(),
+        other => panic!("{other:?}"),
     };
     (response.status.as_u16(), headers.collect(), body)
 }

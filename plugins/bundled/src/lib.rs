@@ -25,6 +25,7 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_redirect::Redirect>(),
         PluginDef::of::<silverback_standard_webhooks::StandardWebhooks>(),
         PluginDef::of::<silverback_aws_lambda::AwsLambda>(),
+        PluginDef::of::<silverback_proxy_cache::ProxyCache>(),
         PluginDef::of::<silverback_opentelemetry::OpenTelemetry>(),
         PluginDef::of::<silverback_prometheus::Prometheus>(),
         PluginDef::of::<silverback_http_log::HttpLog>(),
@@ -34,7 +35,6 @@ pub fn all() -> Vec<PluginDef> {
         PluginDef::of::<silverback_tcp_log::TcpLog>(),
         PluginDef::of::<silverback_loggly::Loggly>(),
         PluginDef::of::<silverback_syslog::Syslog>(),
-        PluginDef::of::<silverback_proxy_cache::ProxyCache>(),
         PluginDef::of::<silverback_request_termination::RequestTermination>(),
     ]
 }
