@@ -213,6 +213,11 @@ impl RouteRuntime {
         &self.row.route
     }
 
+    /// The row as logs show it.
+    pub fn text(&self) -> Option<&RawValue> {
+        self.row.text.of(&*self.row.route)
+    }
+
     /// Whether both were compiled at once: copies of one.
     pub fn same(&self, other: &RouteRuntime) -> bool {
         Arc::ptr_eq(&self.row, &other.row)
