@@ -285,12 +285,27 @@ async fn defaults_of_plugins_are_those_of_their_schemas() -> Outcome {
         assert_eq!(made["protocols"], find("protocols")["default"], "{name}");
         assert_eq!(made["enabled"], true);
         for (field, value) in filled(&find("config"), config.as_object().unwrap()) {
-            assert_eq!(made["config"][&field], value, "{name}: {field}");
+            // Records in lists are shown with all their fields.
+            let shown = without_nulls(made["config"][&field].clone());
+            assert_eq!(shown, without_nulls(value), "{name}: {field}");
         }
         compared.push(name.clone());
     }
     assert!(compared.len() >= 5, "{compared:?}");
     Ok(())
+}
+
+/// A value without the members that are null, at any depth below lists.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(_, v)| !v.is_null())
+            .map(|(k, v)| (k, without_nulls(v)))
+            .collect(),
+        other => other,
+    }
 }
 
 #[tokio::test]
