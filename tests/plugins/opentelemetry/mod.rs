@@ -24,7 +24,7 @@ async fn spans_reach_the_collector_and_the_upstream_is_told_the_attempts() -> Ou
         "traces_endpoint": format!("{}/v1/traces?x=1", collector.url()),
         "headers": { "X-Token": "t" },
         "sampling_rate": 1,
-        "queue": { "max_coalescing_delay": 0.01 },
+        "queue": { "max_batch_size": 2, "max_coalescing_delay": 10 },
     });
     service.plugin("opentelemetry", config).create().await?;
     gateway.settle().await?;
