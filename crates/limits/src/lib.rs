@@ -22,7 +22,6 @@ mod redis;
 mod room;
 mod settings;
 mod sync;
-pub mod testing;
 #[cfg(test)]
 mod tests;
 mod window;

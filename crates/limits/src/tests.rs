@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use silverback_plugin::exchange::{FakeCounters, FakeServices};
 use silverback_plugin::{InstanceInfo, PluginEnv, Services};
+use silverback_testkit::redis::Server;
 use uuid::Uuid;
 
-use crate::testing::RedisServer;
 use crate::{Away, Identifier, Meter, Period, Policy, Redis, Series, unix_seconds};
 
 const WHO: Identifier<'static> = Identifier::Id(Uuid::from_u128(1));
@@ -173,8 +173,12 @@ async fn what_is_added_while_the_database_is_away_is_told_later() {
 
 #[tokio::test]
 async fn nodes_read_in_redis_what_any_of_them_added() {
-    let server = RedisServer::start();
-    let redis = redis(server.settings());
+    let server = Server::start().unwrap();
+    let set = server.command("CONFIG SET requirepass secret").unwrap();
+    assert_eq!(set, "+OK");
+    let mut settings = server.settings();
+    settings["password"] = "secret".into();
+    let redis = redis(settings);
     let services = [(); 2].map(|()| FakeServices::default());
     let nodes = [0, 1].map(|i: usize| meter(Policy::Redis(&redis), true, &services[i]));
     let now = now();
@@ -188,17 +192,16 @@ async fn nodes_read_in_redis_what_any_of_them_added() {
 
 #[tokio::test]
 async fn what_is_added_while_redis_is_away_is_sent_when_it_is_back() {
-    let server = RedisServer::start();
+    let mut server = Server::start().unwrap();
     let redis = redis(server.settings());
     let services = FakeServices::default();
     let meter = meter(Policy::Redis(&redis), true, &services);
     let now = now();
     assert_eq!(read(&meter, now).await.unwrap(), [0; 3]);
-    let port = server.port();
-    drop(server);
+    server.kill();
     assert!(read(&meter, now).await.is_err());
     meter.add(WHO, now, &[1, 1, 0]);
-    let _server = RedisServer::start_on(port);
+    server.restart().unwrap();
     let back = async {
         while !matches!(read(&meter, now).await, Ok([1, 1, 0])) {
             tokio::task::yield_now().await;
@@ -211,7 +214,7 @@ async fn what_is_added_while_redis_is_away_is_sent_when_it_is_back() {
 
 #[tokio::test]
 async fn nodes_exchange_additions_now_and_then() {
-    let server = RedisServer::start();
+    let server = Server::start().unwrap();
     let redis = redis(server.settings());
     let services = [(); 2].map(|()| FakeServices::default());
     let nodes = [0, 1].map(|i: usize| meter(Policy::Synced(&redis, 0.02), true, &services[i]));

@@ -85,6 +85,11 @@ impl Server {
         format!("redis://{}", self.addr)
     }
 
+    /// What a plugin's `config.redis` says of it.
+    pub fn settings(&self) -> serde_json::Value {
+        serde_json::json!({ "host": self.addr.ip(), "port": self.addr.port(), "database": 1 })
+    }
+
     /// The number of a logical database that nobody else of this run uses.
     ///
     /// # Errors

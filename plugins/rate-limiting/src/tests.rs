@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use silverback_limits::testing::RedisServer;
 use silverback_plugin::exchange::{
     Compiled, Exchange, FakeServices, Outcome, config, consumer, definition,
     schema_without_descriptions,
 };
 use silverback_plugin::schema::output::show;
 use silverback_plugin::{Credential, InstanceInfo, ServiceInfo};
+use silverback_testkit::redis::Server;
 use uuid::Uuid;
 
 use crate::RateLimiting;
@@ -344,8 +344,8 @@ fn an_answer_that_is_no_status_is_refused() {
 }
 
 /// A configuration that counts in a Redis, on a route of its own.
-fn in_redis(more: Value) -> (Value, InstanceInfo, RedisServer) {
-    let server = RedisServer::start();
+fn in_redis(more: Value) -> (Value, InstanceInfo, Server) {
+    let server = Server::start().unwrap();
     let mut config = json!({ "policy": "redis", "redis": server.settings() });
     config
         .as_object_mut()
@@ -407,17 +407,16 @@ async fn without_redis_requests_pass_or_fail_as_configured() {
 
 #[tokio::test]
 async fn limits_hold_again_when_redis_is_back() {
-    let (config, instance, server) = in_redis(json!({ "hour": 100 }));
+    let (config, instance, mut server) = in_redis(json!({ "hour": 100 }));
     let node = Compiled::<RateLimiting>::with(config, &instance, &FakeServices::default());
     let limited = async || {
         let done = Exchange::get("/").run_on(&node).await;
         done.passed().header("ratelimit-limit").is_some()
     };
     assert!(limited().await);
-    let port = server.port();
-    drop(server);
+    server.kill();
     assert!(!limited().await);
-    let _server = RedisServer::start_on(port);
+    server.restart().unwrap();
     let back = async {
         while !limited().await {
             tokio::task::yield_now().await;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use silverback_limits::testing::RedisServer;
 use silverback_plugin::exchange::{
     Compiled, Exchange, FakeCounters, FakeServices, Outcome, config, consumer,
     schema_without_descriptions,
 };
 use silverback_plugin::{Credential, InstanceInfo};
+use silverback_testkit::redis::Server;
 use uuid::Uuid;
 
 use crate::ResponseRateLimiting;
@@ -314,7 +314,7 @@ async fn counts_outlive_a_change_of_configuration_and_belong_to_a_place() {
 
 #[tokio::test]
 async fn costs_are_counted_in_redis() {
-    let server = RedisServer::start();
+    let server = Server::start().unwrap();
     let config = json!({
         "limits": { "v": { "day": 10 } }, "policy": "redis", "redis": server.settings(),
     });
