@@ -10,7 +10,7 @@ use silverback_plugin::{ConfigError, PluginError};
 
 use crate::arguments::Arguments;
 use crate::config::Config;
-use crate::entries::{Entry, entries, names};
+use crate::entries::{Edits, Entry};
 use crate::environment::Scope;
 
 /// How the fields of a body are written.
@@ -38,29 +38,21 @@ impl Kind {
     }
 }
 
-/// Changes of fields, in the order in which they are made. Each sees what those before it did.
+/// Changes of fields.
 #[derive(Debug)]
-pub(crate) struct BodyEdits {
-    remove: Vec<Name>,
-    rename: Vec<Entry>,
-    replace: Vec<Entry>,
-    add: Vec<Entry>,
-    append: Vec<Entry>,
-}
+pub(crate) struct BodyEdits(Edits);
 
 impl BodyEdits {
     /// `None` when bodies are to be left alone.
     pub(crate) fn compile(config: &Config) -> Result<Option<Self>, ConfigError> {
-        let edits = BodyEdits {
-            remove: names(&config.remove.body),
-            rename: entries(&config.rename.body, "rename.body")?,
-            replace: entries(&config.replace.body, "replace.body")?,
-            add: entries(&config.add.body, "add.body")?,
-            append: entries(&config.append.body, "append.body")?,
-        };
-        let entries = [&edits.rename, &edits.replace, &edits.add, &edits.append];
-        let nothing = edits.remove.is_empty() && entries.iter().all(|list| list.is_empty());
-        Ok(Some(edits).filter(|_| !nothing))
+        let lists = [
+            (&*config.rename.body, "rename.body"),
+            (&*config.replace.body, "replace.body"),
+            (&*config.add.body, "add.body"),
+            (&*config.append.body, "append.body"),
+        ];
+        let edits = Edits::compile(&config.remove.body, lists)?;
+        Ok(edits.map(BodyEdits))
     }
 
     /// The changed body; `None` when it stays as it is.
@@ -88,13 +80,14 @@ impl BodyEdits {
     fn json(&self, body: &[u8], scope: Scope<'_>) -> Result<Option<Vec<u8>>, PluginError> {
         let body = if body.is_empty() { b"{}" } else { body };
         // Names that depend on the request live as long as the members do.
-        let new_names = self.rename.iter().map(|entry| {
+        let new_names = self.0.rename.iter().map(|entry| {
             let new = entry.value.render(scope)?;
             Ok(Name::new(&String::from_utf8_lossy(&new)))
         });
         let new_names: Vec<Name> = new_names.collect::<Result<_, PluginError>>()?;
         let value = |entry: &Entry| entry.json(scope).map(|json| Cow::Owned(json.into_owned()));
         let appended: Vec<Cow<'_, [u8]>> = self
+            .0
             .append
             .iter()
             .map(|entry| entry.json(scope))
@@ -103,10 +96,10 @@ impl BodyEdits {
             return Ok(None);
         };
         let mut changed = false;
-        for name in &self.remove {
+        for name in &self.0.remove {
             changed |= members.remove(name).is_some();
         }
-        for (entry, new) in self.rename.iter().zip(&new_names) {
+        for (entry, new) in self.0.rename.iter().zip(&new_names) {
             if entry.name != *new
                 && counts(members.get(&entry.name))
                 && let Some(value) = members.remove(&entry.name)
@@ -115,19 +108,19 @@ impl BodyEdits {
                 changed = true;
             }
         }
-        for entry in &self.replace {
+        for entry in &self.0.replace {
             if counts(members.get(&entry.name)) {
                 members.put(&entry.name, value(entry)?);
                 changed = true;
             }
         }
-        for entry in &self.add {
+        for entry in &self.0.add {
             if !counts(members.get(&entry.name)) {
                 members.put(&entry.name, value(entry)?);
                 changed = true;
             }
         }
-        for (entry, value) in self.append.iter().zip(&appended) {
+        for (entry, value) in self.0.append.iter().zip(&appended) {
             members.append(&entry.name, value);
             changed = true;
         }
@@ -136,29 +129,7 @@ impl BodyEdits {
 
     fn form(&self, body: &[u8], scope: Scope<'_>) -> Result<Option<Vec<u8>>, PluginError> {
         let mut fields = Arguments::parse(body);
-        let mut changed = false;
-        for name in &self.remove {
-            changed |= fields.remove(name.text());
-        }
-        for entry in &self.rename {
-            changed |= fields.rename(entry.name.text(), &entry.value.render(scope)?);
-        }
-        for entry in &self.replace {
-            if fields.contains(entry.name.text()) {
-                fields.set(entry.name.text(), &entry.value.render(scope)?);
-                changed = true;
-            }
-        }
-        for entry in &self.add {
-            if !fields.contains(entry.name.text()) {
-                fields.set(entry.name.text(), &entry.value.render(scope)?);
-                changed = true;
-            }
-        }
-        for entry in &self.append {
-            fields.append(entry.name.text(), &entry.value.render(scope)?);
-            changed = true;
-        }
+        let changed = self.0.change(&mut fields, scope)?;
         Ok(changed.then(|| fields.encode().into_bytes()))
     }
 
@@ -178,7 +149,7 @@ impl BodyEdits {
         };
         let mut fields: Vec<Field<'_>> = parts.into_iter().map(Field::of).collect();
         let mut changed = false;
-        for entry in &self.rename {
+        for entry in &self.0.rename {
             let new = entry.value.render(scope)?;
             let old = entry.name.text();
             if *new == *old || !fields.iter().any(|f| f.is(old)) {
@@ -190,12 +161,12 @@ impl BodyEdits {
             }
             changed = true;
         }
-        for name in &self.remove {
+        for name in &self.0.remove {
             let before = fields.len();
             fields.retain(|f| !f.is(name.text()));
             changed |= fields.len() != before;
         }
-        for entry in &self.replace {
+        for entry in &self.0.replace {
             let name = entry.name.text();
             let Some(at) = fields.iter().position(|f| f.is(name)) else {
                 continue;
@@ -208,7 +179,7 @@ impl BodyEdits {
             });
             changed = true;
         }
-        for entry in &self.add {
+        for entry in &self.0.add {
             let name = entry.name.text();
             if !fields.iter().any(|f| f.is(name)) {
                 fields.push(Field::new(name, &entry.value.render(scope)?));

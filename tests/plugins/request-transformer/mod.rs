@@ -1,12 +1,25 @@
 //! `request-transformer`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use silverback_testkit::gateway::{Gateway, Setup};
 use silverback_testkit::upstream::{Answer, Upstream};
 
 use crate::Outcome;
 
 const PLUGIN: &str = "request-transformer";
+
+/// A gateway whose only service has the plugin, and the upstream behind it.
+async fn with(config: Value) -> anyhow::Result<(Gateway, Upstream)> {
+    let upstream = Upstream::start().await?;
+    let gateway = Gateway::start().await?;
+    gateway
+        .service("s", &upstream)
+        .paths(["/"])
+        .plugin(PLUGIN, config)
+        .create()
+        .await?;
+    Ok((gateway, upstream))
+}
 
 #[tokio::test]
 async fn a_path_is_made_of_what_the_route_matched() -> Outcome {
@@ -119,17 +132,8 @@ async fn tls_to_the_upstream_names_the_replaced_host() -> Outcome {
 
 #[tokio::test]
 async fn a_new_body_is_framed_anew() -> Outcome {
-    let upstream = Upstream::start().await?;
-    let gateway = Gateway::start().await?;
-    gateway
-        .service("s", &upstream)
-        .paths(["/"])
-        .plugin(
-            PLUGIN,
-            json!({ "remove": { "body": ["gone"] }, "add": { "body": ["more:1"] } }),
-        )
-        .create()
-        .await?;
+    let (gateway, upstream) =
+        with(json!({ "remove": { "body": ["gone"] }, "add": { "body": ["more:1"] } })).await?;
     let long = "x".repeat(200_000);
     for text in ["1", &*long] {
         let sent = format!("{{\"gone\":1,\"kept\":\"{text}\"}}");
@@ -165,22 +169,13 @@ async fn a_new_body_is_framed_anew() -> Outcome {
 
 #[tokio::test]
 async fn each_attempt_has_all_changes() -> Outcome {
-    let upstream = Upstream::start().await?;
-    let gateway = Gateway::start().await?;
-    gateway
-        .service("s", &upstream)
-        .paths(["/"])
-        .plugin(
-            PLUGIN,
-            json!({
-                "http_method": "PUT",
-                "replace": { "uri": "/new", "headers": ["host:up.test"] },
-                "add": { "headers": ["x-a:1"], "querystring": ["q:1"], "body": ["more:1"] },
-                "append": { "headers": ["x-a:2"] },
-            }),
-        )
-        .create()
-        .await?;
+    let (gateway, upstream) = with(json!({
+        "http_method": "PUT",
+        "replace": { "uri": "/new", "headers": ["host:up.test"] },
+        "add": { "headers": ["x-a:1"], "querystring": ["q:1"], "body": ["more:1"] },
+        "append": { "headers": ["x-a:2"] },
+    }))
+    .await?;
     upstream.fail(2, &Answer::close_before_header());
     let call = gateway
         .call("POST", "/old?a=1")
@@ -205,14 +200,7 @@ async fn each_attempt_has_all_changes() -> Outcome {
 
 #[tokio::test]
 async fn the_method_that_the_upstream_sees_decides_about_attempts() -> Outcome {
-    let upstream = Upstream::start().await?;
-    let gateway = Gateway::start().await?;
-    gateway
-        .service("s", &upstream)
-        .paths(["/"])
-        .plugin(PLUGIN, json!({ "http_method": "POST" }))
-        .create()
-        .await?;
+    let (gateway, upstream) = with(json!({ "http_method": "POST" })).await?;
     upstream.fail(1, &Answer::close_before_header());
     gateway.get("/").expect(502).await?;
     assert_eq!(upstream.requests(), 1);
@@ -338,21 +326,12 @@ async fn what_earlier_plugins_left_is_what_is_changed() -> Outcome {
 
 #[tokio::test]
 async fn a_header_that_is_replaced_keeps_its_spelling() -> Outcome {
-    let upstream = Upstream::start().await?;
-    let gateway = Gateway::start().await?;
-    gateway
-        .service("s", &upstream)
-        .paths(["/"])
-        .plugin(
-            PLUGIN,
-            json!({
-                "rename": { "headers": ["old:Renamed", "case:CASE"] },
-                "replace": { "headers": ["x-there:2"] },
-                "add": { "headers": ["X-aDDed:1"] },
-            }),
-        )
-        .create()
-        .await?;
+    let (gateway, upstream) = with(json!({
+        "rename": { "headers": ["old:Renamed", "case:CASE"] },
+        "replace": { "headers": ["x-there:2"] },
+        "add": { "headers": ["X-aDDed:1"] },
+    }))
+    .await?;
     let call = gateway.get("/").header("X-THERE", "1");
     call.header("Old", "o")
         .header("case", "c")
@@ -370,17 +349,8 @@ async fn a_header_that_is_replaced_keeps_its_spelling() -> Outcome {
 
 #[tokio::test]
 async fn a_template_that_fails_is_an_error_and_one_that_cannot_be_parsed_is_refused() -> Outcome {
-    let upstream = Upstream::start().await?;
-    let gateway = Gateway::start().await?;
-    gateway
-        .service("s", &upstream)
-        .paths(["/"])
-        .plugin(
-            PLUGIN,
-            json!({ "add": { "headers": ["a:$(headers.none .. 'x')"] } }),
-        )
-        .create()
-        .await?;
+    let (gateway, upstream) =
+        with(json!({ "add": { "headers": ["a:$(headers.none .. 'x')"] } })).await?;
     let answer = gateway.get("/").expect(500).await?;
     assert_eq!(answer.json()["message"], "An unexpected error occurred");
     assert_eq!(upstream.requests(), 0);

@@ -10,6 +10,7 @@ mod credentials;
 mod crud;
 mod declarative;
 mod harness;
+mod history;
 mod lifetimes;
 mod node;
 mod plugin_endpoints;
