@@ -29,8 +29,14 @@ pub enum Update {
     },
 }
 
-/// How often what can wait is done at most: the snapshot file, and the whole build after amended ones.
+/// How often what can wait is done at most: the snapshot file, the whole build after amended ones, forgetting the metrics of what is gone.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
+
+/// How many times as long as writing the snapshot file took the next writing waits, so that a large configuration that changes all the time
+/// does not keep a processor busy with it.
+const REST: u32 = 9;
+/// But not longer.
+const REST_MOST: Duration = Duration::from_secs(10);
 
 /// What the engine is doing, for `/status` and metrics.
 #[derive(Clone)]
@@ -228,16 +234,13 @@ impl Worker {
 
     /// Does what could wait for a lull; `false` when some of it has to wait on.
     fn tidy(&mut self) -> bool {
-        if let Some(saver) = &self.saver
-            && !saver.save(self.builder.tables())
-        {
-            return false;
-        }
         let began = Instant::now();
         if let Some(next) = self.builder.settle() {
             self.put_in_force(next, began);
         }
-        true
+        self.metrics.sweep();
+        let saver = self.saver.as_ref();
+        saver.is_none_or(|saver| saver.save(self.builder.tables()))
     }
 
     fn take(&mut self, update: Update) {
@@ -282,7 +285,6 @@ impl Worker {
             thread::sleep(Duration::from_millis(1));
         }
         drop(old);
-        self.metrics.sweep();
     }
 }
 
@@ -301,18 +303,28 @@ impl Saver {
         let thread = thread::Builder::new()
             .name("snapshot-file".into())
             .spawn(move || {
-                for tables in inbox {
+                let mut next = inbox.recv().ok();
+                while let Some(tables) = next {
+                    let began = Instant::now();
                     match file::save(&path, &tables) {
                         Ok(()) => saved.store(tables.revision, Ordering::Release),
                         Err(e) => tracing::error!("the snapshot file cannot be written: {e}"),
                     }
-                    idle.store(false, Ordering::Release);
+                    // The last rows of all come whether this thread is busy or not.
+                    next = match inbox.recv_timeout((began.elapsed() * REST).min(REST_MOST)) {
+                        Ok(tables) => Some(tables),
+                        Err(RecvTimeoutError::Timeout) => {
+                            idle.store(false, Ordering::Release);
+                            inbox.recv().ok()
+                        }
+                        Err(RecvTimeoutError::Disconnected) => None,
+                    };
                 }
             })?;
         Ok(Saver { rows, busy, thread })
     }
 
-    /// Has the rows written; `false` when earlier ones still are.
+    /// Has the rows written; `false` while earlier ones are, or were a moment ago.
     fn save(&self, tables: &Tables) -> bool {
         if self.busy.swap(true, Ordering::AcqRel) {
             return false;

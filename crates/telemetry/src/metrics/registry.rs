@@ -79,8 +79,8 @@ impl Registry {
         service
     }
 
-    /// Forgets routes and services whose handles nobody holds any more. To be called after a new snapshot was
-    /// published; those that requests in progress still hold go the next time. (Kong keeps the series of
+    /// Forgets routes and services whose handles nobody holds any more. To be called now and then after new snapshots were
+    /// published, for it looks at all of them; those that requests in progress still hold go the next time. (Kong keeps the series of
     /// deleted routes until it restarts.)
     pub fn sweep(&self) {
         // New handles are only given out under these locks, so one that is alone stays alone meanwhile.
