@@ -11,6 +11,7 @@
 mod batch;
 mod bulk;
 mod cell;
+mod changes;
 mod check;
 mod config;
 mod counters;

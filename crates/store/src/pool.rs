@@ -155,11 +155,14 @@ pub(crate) fn is_cut(e: &Error) -> bool {
 }
 
 /// The rows of a prepared statement.
-pub(crate) async fn rows(
+pub(crate) async fn rows<'a, C>(
     client: &Client,
     statement: &Statement,
-    cells: &[Cell],
-) -> Result<Vec<Row>, Error> {
+    cells: C,
+) -> Result<Vec<Row>, Error>
+where
+    C: IntoIterator<Item = &'a Cell, IntoIter: ExactSizeIterator>,
+{
     client
         .query_raw(statement, cells)
         .await?

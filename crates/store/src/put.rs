@@ -182,6 +182,7 @@ impl Store {
             Some(Cell::Uuid(id)) if Arc::ptr_eq(&sql, &table.insert) => Some(Inserts {
                 entity: table.name,
                 id: *id,
+                alone: table.insert_alone.clone(),
                 document: if self.documents() {
                     document::of_cells(table, row, &cells)
                 } else {

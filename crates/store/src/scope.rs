@@ -8,10 +8,11 @@ use tokio_postgres::{Error, Row as PgRow};
 use uuid::Uuid;
 
 use crate::cell::Cell;
+use crate::changes::{Changes, revision_of};
 use crate::error::is_conflict;
 use crate::pool::{Lease, Pool, in_order, is_cut, plain, rows};
 use crate::sql::LOG;
-use crate::write::{Changes, Refusal, Step, revision_of};
+use crate::write::{Refusal, Step};
 use crate::{Store, StoreError};
 
 /// What a clone of the store has to itself.

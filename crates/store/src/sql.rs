@@ -30,3 +30,19 @@ pub(crate) const LOG: &str = "with bumped as (update config_revision set revisio
        from bumped, unnest($2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::jsonb[]) \
          as c (nth, entity, id, op, actor, before, after)) \
      select revision, pg_notify('silverback_config', revision::text)::text from bumped";
+
+/// [`LOG`] together with what is logged: a statement that inserts one row of an entity and takes so many parameters. Who and the document
+/// come after those; the revision is answered after the columns of the row.
+///
+/// The revision is taken after the row is there, as in every transaction: in another order two could wait for each other.
+pub(crate) fn logged_insert(insert: &str, entity: &str, parameters: usize) -> String {
+    let (actor, document) = (parameters + 1, parameters + 2);
+    let entity = literal(entity);
+    format!(
+        "with written as ({insert}), \
+         bumped as (update config_revision set revision = revision + 1 where exists (select from written) returning revision), \
+         logged as (insert into config_changes (revision, entity, entity_id, op, actor, after) \
+           select bumped.revision, {entity}, written.id, 'insert', ${actor}::text, ${document}::jsonb from bumped, written) \
+         select written.*, bumped.revision, pg_notify('{CHANNEL}', bumped.revision::text)::text from written, bumped"
+    )
+}

@@ -8,7 +8,7 @@ use silverback_schema::{EntityDef, Field, Kind, OnDelete};
 use crate::StoreError;
 use crate::delete::DeletePlan;
 use crate::document;
-use crate::sql::{constraint, literal, quote};
+use crate::sql::{constraint, literal, logged_insert, quote};
 
 /// How a field is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,8 @@ pub(crate) struct Table {
     /// Only rows that have not expired: `true` for entities that do not.
     pub(crate) alive: &'static str,
     pub(crate) insert: Arc<str>,
+    /// The same with the log of it. After the columns come who and the document.
+    pub(crate) insert_alone: Arc<str>,
     /// `$1` is the id, then all columns but it.
     pub(crate) update: Arc<str>,
     /// By primary key.
@@ -177,10 +179,11 @@ impl Table {
             .collect::<Vec<_>>()
             .join(", ");
         let insert = format!(
-            "insert into {table} ({}) values ({values}) returning {row}, {}, id, 'insert'",
+            "insert into {table} ({}) values ({values}) returning {row}",
             names.join(", "),
-            literal(name)
         );
+        let insert_alone = logged_insert(&insert, name, names.len());
+        let insert = format!("{insert}, {}, id, 'insert'", literal(name));
         let excluded = names
             .iter()
             .skip(1)
@@ -235,6 +238,7 @@ impl Table {
             row_until,
             alive,
             insert: insert.into(),
+            insert_alone: insert_alone.into(),
             update: update.into(),
             upsert: upsert.into(),
             purge: purge.map(Into::into),

@@ -6,6 +6,7 @@ use tokio_postgres::Row as PgRow;
 use uuid::Uuid;
 
 use crate::cell::{Cell, cells};
+use crate::changes::{Changes, revision_of};
 use crate::decode::{moment, raw};
 use crate::error::is_conflict;
 use crate::memory::read_only;
@@ -13,7 +14,7 @@ use crate::pool::{in_order, is_cut, plain, rows};
 use crate::scope::Open;
 use crate::sql::{LOG, quote};
 use crate::table::Table;
-use crate::write::{Changes, Refusal, Step, revision_of};
+use crate::write::{Refusal, Step};
 use crate::{Key, Row, Store, StoreError, UpdateError, decode, document};
 
 /// How often a transaction that met a deadlock or lost its connection is run again.

@@ -4,11 +4,14 @@
 //! transaction per write would be bound by that. So writes that are asked for at the same time are carried out by one task in ONE
 //! transaction, in two round trips: all statements; then the log of what they changed, the new revision and the commit (one round trip
 //! when what they change is known beforehand). When a statement fails, its write is refused and the others are carried out again
-//! without it, so no write ever sees another's error. A write of a row that others hold does not keep the group waiting for long either: it
+//! without it, so no write ever sees another's error. A write of a row that others hold does not keep the others waiting for long either: it
 //! goes on alone. Each write has a revision of its own, whoever it shares the transaction with, so that it
 //! can be looked at and undone alone.
+//!
+//! A write that comes alone and inserts one row is a single statement, log and commit included: every further one would be another
+//! answer that wakes the gateway up, which takes longer than the work itself.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +23,7 @@ use uuid::Uuid;
 
 use crate::StoreError;
 use crate::cell::Cell;
-use crate::decode::Raw;
+use crate::changes::{Changes, revision_of};
 use crate::error::{is_conflict, is_locked};
 use crate::pool::{Lease, Pool, in_order, is_cut, plain, rows};
 use crate::sql::LOG;
@@ -62,6 +65,8 @@ pub(crate) struct Inserts {
     pub(crate) id: Uuid,
     /// What the log keeps of it.
     pub(crate) document: Cell,
+    /// The statement that inserts and logs it at once. It takes the cells, then on whose behalf, then the document.
+    pub(crate) alone: Arc<str>,
 }
 
 /// Why a write was not carried out.
@@ -84,10 +89,11 @@ pub(crate) struct Written {
 
 type Reply = Result<Written, Refusal>;
 
-struct Job {
-    steps: Vec<Step>,
+/// A write that waits.
+pub(crate) struct Job {
+    pub(crate) steps: Vec<Step>,
     /// On whose behalf.
-    actor: Option<Arc<str>>,
+    pub(crate) actor: Option<Arc<str>>,
     reply: oneshot::Sender<Reply>,
 }
 
@@ -167,10 +173,7 @@ impl Writer {
                 q.jobs.drain(..n).collect()
             };
             let size = group.len();
-            for job in self.group(group, Some(LOCKED)).await {
-                let me = self.clone();
-                tokio::spawn(async move { me.alone(job).await });
-            }
+            self.carry_out(group).await;
             // Clients that wait for each answer before they go on come in two halves, each waiting for the other's commit, unless
             // the next group waits for those who were just answered.
             let wanted = (size + lock(&self.queue).jobs.len()).min(GROUP);
@@ -182,6 +185,28 @@ impl Writer {
                 };
             } else {
                 in_vain = in_vain.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Carries a group out, but for writes that wait for what others hold: those go on by themselves.
+    async fn carry_out(&self, group: Vec<Job>) {
+        let me = self.clone();
+        match self.alone.clone().try_acquire_owned() {
+            Ok(permit) if group.len() == 1 => {
+                let mut work = Box::pin(async move {
+                    let _permit = permit;
+                    drop(me.group(group, None).await);
+                });
+                if tokio::time::timeout(LOCKED, &mut work).await.is_err() {
+                    tokio::spawn(work);
+                }
+            }
+            _ => {
+                for job in self.group(group, Some(LOCKED)).await {
+                    let me = self.clone();
+                    tokio::spawn(async move { me.alone(job).await });
+                }
             }
         }
     }
@@ -266,21 +291,20 @@ impl Writer {
         patience: Option<Duration>,
     ) -> Result<Vec<Written>, Fail> {
         let lease = self.pool.get().await.map_err(Fail::All)?;
+        if let ([job], None) = (jobs, patience)
+            && let [step] = &*job.steps
+            && let Some(row) = &step.inserts
+        {
+            let written = self.insert(lease, job, step, row).await?;
+            return Ok(vec![written]);
+        }
         let mut prepared = Vec::with_capacity(jobs.len());
         for (i, job) in jobs.iter().enumerate() {
             for step in &job.steps {
-                let statement = match lease.prepare_cached(&step.sql).await {
-                    Ok(s) => s,
-                    Err(e) if is_cut(&e) => return Err(Fail::Again(e.into())),
-                    Err(e) => return Err(Fail::All(e.into())),
-                };
-                prepared.push((i, step, statement));
+                prepared.push((i, step, prepare(&lease, &step.sql).await?));
             }
         }
-        let log = lease
-            .prepare_cached(LOG)
-            .await
-            .map_err(|e| Fail::All(e.into()))?;
+        let log = prepare(&lease, LOG).await?;
 
         let documents = self.documents.load(Ordering::Relaxed);
         let ahead = Changes::known(jobs, documents);
@@ -293,7 +317,7 @@ impl Writer {
             statements.push(Box::pin(rows(&lease, statement, &step.cells)));
         }
         if let Some(changes) = &ahead {
-            statements.push(plain(&lease, WAIT));
+            statements.extend(patience.map(|_| plain(&lease, WAIT)));
             statements.push(changes.log(&lease, &log));
             statements.push(plain(&lease, "commit"));
         }
@@ -319,15 +343,12 @@ impl Writer {
             }
         }
         if ahead.is_none() {
-            let end = if changes.is_empty() {
-                vec![plain(&lease, "commit")]
-            } else {
-                vec![
-                    plain(&lease, WAIT),
-                    changes.log(&lease, &log),
-                    plain(&lease, "commit"),
-                ]
-            };
+            let mut end = Vec::new();
+            if !changes.is_empty() {
+                end.extend(patience.map(|_| plain(&lease, WAIT)));
+                end.push(changes.log(&lease, &log));
+            }
+            end.push(plain(&lease, "commit"));
             for answer in in_order(end).await {
                 // As above.
                 let rows = answer.map_err(|e| {
@@ -349,6 +370,35 @@ impl Writer {
         Ok(answers.into_iter().enumerate().map(written).collect())
     }
 
+    /// Inserts a row, logs it and commits, in one statement.
+    async fn insert(
+        &self,
+        lease: Lease,
+        job: &Job,
+        step: &Step,
+        row: &Inserts,
+    ) -> Result<Written, Fail> {
+        let statement = prepare(&lease, &row.alone).await?;
+        let actor = job.actor.as_deref();
+        let actor = actor.map_or(Cell::Null, |text| Cell::Text(text.to_owned()));
+        let document = match self.documents.load(Ordering::Relaxed) {
+            true => &row.document,
+            false => &Cell::Null,
+        };
+        let cells: Vec<&Cell> = step.cells.iter().chain([&actor, document]).collect();
+        match rows(&lease, &statement, cells).await {
+            Ok(rows) => {
+                lease.keep();
+                let logged = rows.first().zip(step.logged);
+                let revision = logged.and_then(|(row, at)| row.try_get(at).ok());
+                Ok(Written { rows, revision })
+            }
+            // Whether it was committed is not known.
+            Err(e) if is_cut(&e) => Err(Fail::All(e.into())),
+            Err(e) => Err(self.failed(lease, e, Some(0)).await),
+        }
+    }
+
     /// What the failure of a statement before the commit means for the group.
     async fn failed(&self, lease: Lease, e: Error, job: Option<usize>) -> Fail {
         if is_cut(&e) {
@@ -363,6 +413,17 @@ impl Writer {
             None => Fail::All(e.into()),
         }
     }
+}
+
+async fn prepare(lease: &Lease, sql: &str) -> Result<Statement, Fail> {
+    let prepared = lease.prepare_cached(sql).await;
+    prepared.map_err(|e| {
+        if is_cut(&e) {
+            Fail::Again(e.into())
+        } else {
+            Fail::All(e.into())
+        }
+    })
 }
 
 enum Fail {
@@ -393,156 +454,6 @@ impl Drop for Clear<'_> {
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The revision that the log statement answered.
-pub(crate) fn revision_of(rows: &[PgRow]) -> Option<i64> {
-    rows.first()?.try_get(0).ok()
-}
-
-/// What a transaction changed, for the log.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    /// Whether documents are kept.
-    documents: bool,
-    /// The writes that changed something, in the order of their revisions.
-    jobs: Vec<usize>,
-    nth: Vec<i64>,
-    entities: Vec<String>,
-    ids: Vec<Uuid>,
-    ops: Vec<String>,
-    /// Which of them only cleared away what had expired.
-    cleared: HashSet<usize>,
-    actors: Vec<Option<String>>,
-    before: Vec<Cell>,
-    after: Vec<Cell>,
-}
-
-impl Changes {
-    pub(crate) fn new(documents: bool) -> Self {
-        Changes {
-            documents,
-            ..Changes::default()
-        }
-    }
-
-    /// The changes of these writes when all of them are known before they are carried out.
-    fn known(jobs: &[Job], documents: bool) -> Option<Self> {
-        let mut out = Changes::new(documents);
-        for (i, job) in jobs.iter().enumerate() {
-            for step in &job.steps {
-                let it = step.inserts.as_ref()?;
-                let docs = (Cell::Null, it.document.clone());
-                out.push(i, job.actor.as_deref(), it.entity, it.id, "insert", docs);
-            }
-        }
-        Some(out)
-    }
-
-    /// Adds a change that the write `job` made; `docs` are those before and after. All changes of a write come one after the other.
-    pub(crate) fn push(
-        &mut self,
-        job: usize,
-        actor: Option<&str>,
-        entity: &str,
-        id: Uuid,
-        op: &str,
-        docs: (Cell, Cell),
-    ) {
-        if self.jobs.last() != Some(&job) {
-            self.jobs.push(job);
-        }
-        self.nth.push(self.jobs.len() as i64);
-        self.entities.push(entity.to_owned());
-        self.ids.push(id);
-        self.ops.push(op.to_owned());
-        self.actors.push(actor.map(str::to_owned));
-        let (before, after) = if self.documents {
-            docs
-        } else {
-            (Cell::Null, Cell::Null)
-        };
-        self.before.push(before);
-        self.after.push(after);
-    }
-
-    /// Adds the changes that a statement of the write `job` made.
-    pub(crate) fn collect(
-        &mut self,
-        job: usize,
-        actor: Option<&str>,
-        step: &Step,
-        rows: &[PgRow],
-    ) -> Result<(), Error> {
-        if let Some(it) = &step.inserts {
-            for _ in rows {
-                let docs = (Cell::Null, it.document.clone());
-                self.push(job, actor, it.entity, it.id, "insert", docs);
-            }
-            return Ok(());
-        }
-        let Some(at) = step.logged else { return Ok(()) };
-        for row in rows {
-            let docs = (document(row, at + 3)?, document(row, at + 4)?);
-            let (entity, op): (&str, &str) = (row.try_get(at)?, row.try_get(at + 2)?);
-            if step.clears {
-                self.cleared.insert(self.ids.len());
-            }
-            self.push(job, actor, entity, row.try_get(at + 1)?, op, docs);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-
-    /// Entity, id and operation of each change so far, without rows that had expired and were cleared away.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Uuid, &str)> {
-        let what = self.entities.iter().zip(&self.ids).zip(&self.ops);
-        let meant = what.enumerate().filter(|(i, _)| !self.cleared.contains(i));
-        meant.map(|(_, ((entity, id), op))| (entity.as_str(), *id, op.as_str()))
-    }
-
-    /// The revision of the write `job`, when the last one is `last`.
-    fn revision(&self, job: usize, last: i64) -> Option<i64> {
-        let nth = self.jobs.iter().position(|j| *j == job)?;
-        Some(last - (self.jobs.len() - 1 - nth) as i64)
-    }
-
-    /// The statement that logs them.
-    pub(crate) fn log<'a>(
-        &'a self,
-        lease: &'a Lease,
-        log: &'a Statement,
-    ) -> BoxFuture<'a, Result<Vec<PgRow>, Error>> {
-        Box::pin(async move {
-            let jobs = self.jobs.len() as i64;
-            lease
-                .query(
-                    log,
-                    &[
-                        &jobs,
-                        &self.nth,
-                        &self.entities,
-                        &self.ids,
-                        &self.ops,
-                        &self.actors,
-                        &self.before,
-                        &self.after,
-                    ],
-                )
-                .await
-        })
-    }
-}
-
-/// A column of `jsonb`, as it is to be written again.
-fn document(row: &PgRow, at: usize) -> Result<Cell, Error> {
-    let raw = row.try_get::<_, Raw<'_>>(at)?.0;
-    // The first byte is the version of jsonb's binary form.
-    let text = raw.and_then(|raw| std::str::from_utf8(raw.get(1..)?).ok());
-    Ok(text.map_or(Cell::Null, |text| Cell::Json(text.to_owned())))
 }
 
 #[cfg(test)]

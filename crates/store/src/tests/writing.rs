@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{consumer, def, id_of, revision, service, store};
-use crate::Key;
+use crate::{Key, Store, StoreError};
 
 #[tokio::test]
 async fn writes_at_the_same_time_share_a_transaction() {
@@ -51,10 +51,7 @@ async fn a_locked_row_keeps_nobody_waiting_but_who_wants_it() {
             tokio::spawn(async move { store.delete(&d, &Key::Id(id)).await })
         })
         .collect();
-    let sql = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    while store.pool().query(sql, &[]).await.unwrap().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until_somebody_waits(&store).await;
     for i in 0..20 {
         let other = store.insert(&d, consumer(json!({"username": format!("b{i}")})));
         let done = tokio::time::timeout(Duration::from_secs(3), other).await;
@@ -67,6 +64,41 @@ async fn a_locked_row_keeps_nobody_waiting_but_who_wants_it() {
     }
     assert_eq!(gone, 1);
     assert_eq!(revision(&store).await, 22);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_waits_for_a_name_keeps_nobody_else_waiting() {
+    let store = store().await;
+    let d = def("consumers");
+    let named = || consumer(json!({"username": "a"}));
+    let holder = store.begin().await.unwrap();
+    holder.store().insert(&d, named()).await.unwrap();
+    let waiting = {
+        let (store, d, row) = (store.clone(), d.clone(), named());
+        tokio::spawn(async move { store.insert(&d, row).await })
+    };
+    until_somebody_waits(&store).await;
+    for i in 0..5 {
+        let other = store.insert(&d, consumer(json!({"username": format!("b{i}")})));
+        let done = tokio::time::timeout(Duration::from_secs(3), other).await;
+        done.expect("it waits for nobody's row").unwrap();
+    }
+    holder.rollback().await;
+    waiting.await.unwrap().unwrap();
+    assert_eq!(revision(&store).await, 6);
+    // The name is taken now: nothing is logged, and the connection can be used again.
+    let taken = store.insert(&d, named()).await.unwrap_err();
+    assert!(matches!(taken, StoreError::Unique { .. }), "{taken:?}");
+    assert_eq!(revision(&store).await, 6);
+    assert_eq!(super::log(&store).await.len(), 6);
+}
+
+/// Until a session waits for a lock that another one holds.
+async fn until_somebody_waits(store: &Store) {
+    let sql = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while store.pool().query(sql, &[]).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[test]
