@@ -151,6 +151,18 @@ async fn a_body_over_the_limit_is_answered_413_and_not_sent_on() -> Outcome {
     assert_eq!(upstream.requests(), 1);
     let chunked = gateway.call("POST", "/").chunked(bytes(100_000));
     assert_eq!(chunked.send().await?.status, 413);
+    // Whoever replaces it afterwards.
+    let before = upstream.requests();
+    let config = serde_json::json!({"remove": {"body": ["x"]}});
+    let transformer = "request-transformer";
+    gateway.plugin("/services/s", transformer, config).await?;
+    let chunked = gateway
+        .call("POST", "/")
+        .chunked(format!("x={}", "x".repeat(1023)));
+    let form = "application/x-www-form-urlencoded";
+    let chunked = chunked.header("Content-Type", form).send().await?;
+    assert_eq!(chunked.status, 413);
+    assert_eq!(upstream.requests(), before);
     Ok(())
 }
 

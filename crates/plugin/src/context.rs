@@ -119,6 +119,22 @@ impl AccessCtx<'_> {
         values_after(&self.request.parts.headers, &self.upstream.headers, name)
     }
 
+    /// The whole body of the client, up to `max` bytes.
+    ///
+    /// # Errors
+    /// When it is longer, or longer than an earlier plugin allows ([`UpstreamEdits::limit_body`]): then the client gets that plugin's refusal,
+    /// whatever is done about the error. When it cannot be read.
+    pub async fn read_body(&mut self, max: usize) -> Result<Bytes, PluginError> {
+        let body = self.body.read(max).await?;
+        match &mut self.upstream.body_limit {
+            Some(limit) if body.len() as u64 > limit.most => {
+                limit.exceeded = true;
+                Err(PluginError::new("request body is longer than is allowed"))
+            }
+            _ => Ok(body),
+        }
+    }
+
     /// The query as earlier plugins left it, without `?`; empty when there is none.
     pub fn query(&self) -> &[u8] {
         match &self.upstream.query {

@@ -24,6 +24,8 @@ pub struct BodyLimit {
     pub most: u64,
     /// What the client gets when its body turns out to be longer.
     pub refusal: Response,
+    /// Whether a plugin read it and found it longer.
+    pub exceeded: bool,
 }
 
 /// All values of a header after some edits of the headers that it came with.
@@ -86,7 +88,11 @@ impl UpstreamEdits {
     /// Limits the body, for bodies whose length nobody knows before they have gone by. Of several limits the lowest counts.
     pub fn limit_body(&mut self, most: u64, refusal: Response) {
         if self.body_limit.as_ref().is_none_or(|l| most < l.most) {
-            self.body_limit = Some(Box::new(BodyLimit { most, refusal }));
+            self.body_limit = Some(Box::new(BodyLimit {
+                most,
+                refusal,
+                exceeded: false,
+            }));
         }
     }
 
@@ -94,6 +100,12 @@ impl UpstreamEdits {
     pub fn refusal_of_body(&self, length: u64) -> Option<&Response> {
         let limit = self.body_limit.as_ref().filter(|l| length > l.most)?;
         Some(&limit.refusal)
+    }
+
+    /// The refusal of a body that was read and found too long, for whoever runs the plugins: what the plugin that read it says does not count.
+    pub fn take_refusal(&mut self) -> Option<Response> {
+        let limit = self.body_limit.take_if(|limit| limit.exceeded)?;
+        Some(limit.refusal)
     }
 
     /// What the edits say of a header: `None` when they do not touch it, else its last value or `Some(None)` when it was removed.

@@ -39,6 +39,8 @@ pub(crate) struct Body<'a> {
     session: &'a mut Session,
     /// Between two pieces.
     limit: Duration,
+    /// The longest body that anybody may send, in bytes.
+    most: usize,
     state: State,
 }
 
@@ -60,12 +62,22 @@ pub(crate) enum Left {
 }
 
 impl<'a> Body<'a> {
-    /// `limit`: how long to wait for each piece of it.
-    pub(crate) fn new(session: &'a mut Session, limit: Duration) -> Self {
+    /// `limit`: how long to wait for each piece of it; `most`: the most bytes that anybody may send, 0 for any number.
+    pub(crate) fn new(session: &'a mut Session, limit: Duration, most: u64) -> Self {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         Body {
             session,
             limit,
+            most: if most == 0 { usize::MAX } else { most },
             state: State::Unread,
+        }
+    }
+
+    /// How long it is, when it was read.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match &self.state {
+            State::Whole(body) => Some(body.len() as u64),
+            State::Unread | State::Lost => None,
         }
     }
 
@@ -110,9 +122,9 @@ impl<'a> Body<'a> {
             None
         };
         let max = if h2 && length.is_none() {
-            max.min(REPLAYED)
+            max.min(self.most).min(REPLAYED)
         } else {
-            max
+            max.min(self.most)
         };
         if late.is_none() {
             self.session.enable_retry_buffering();

@@ -297,8 +297,16 @@ async fn phase_with_body(
     // The body is read through the session, so the head cannot be borrowed from it meanwhile.
     let parts = session.req_header().as_owned_parts();
     let target = session.req_header().raw_path().to_vec();
-    let mut body = Body::new(session, x.shared.config.client_read_timeout);
+    let config = &x.shared.config;
+    let mut body = Body::new(
+        session,
+        config.client_read_timeout,
+        config.client_max_body_size,
+    );
     let outcome = run(&parts, &target, x, &mut body, rewrite).await;
+    // A plugin may have read it, and put another in its place, before one came that allows less.
+    let refusal = body.length().and_then(|n| x.edits.refusal_of_body(n));
+    let refusal = refusal.cloned().map(Box::new);
     match (body.finish().await, &outcome) {
         (Left::Intact, _) => {}
         (Left::Preset(body), _) => _ = x.edits.body.get_or_insert(body),
@@ -308,7 +316,10 @@ async fn phase_with_body(
         }
         (Left::Lost, _) => session.set_keepalive(None),
     }
-    Ok(outcome)
+    match (refusal, &outcome) {
+        (Some(refusal), Outcome::Next) => Err(refusal),
+        _ => Ok(outcome),
+    }
 }
 
 /// The answer when something broke that should not have.

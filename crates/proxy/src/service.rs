@@ -100,10 +100,7 @@ impl ProxyHttp for Proxy {
         x: &mut Self::CTX,
     ) -> Result<()> {
         if let Some(whole) = &x.edits.body {
-            if x.edits.refusal_of_body(whole.len() as u64).is_some() {
-                return Err(Error::new_down(BODY_LIMIT));
-            }
-            // Once in full with the first piece; what else the client sends was read already, or is replaced.
+            // Limits are for what the client sent, which was read. Once in full with the first piece; what else the client sends was read already, or is replaced.
             *body = Some(if std::mem::replace(&mut x.body_sent, true) {
                 Bytes::new()
             } else {

@@ -239,6 +239,10 @@ impl Chain {
             let mut done = guard(i, || i.handler.access(ctx));
             if matches!(done, Ok(Flow::Await)) {
                 done = guard_async(i, i.handler.access_async(ctx)).await;
+                // It read a body that an earlier one does not let pass.
+                if let Some(refusal) = ctx.upstream.take_refusal() {
+                    done = Ok(Flow::Exit(refusal));
+                }
             }
             match done {
                 Ok(Flow::Exit(r)) => outcome = Outcome::Exit(r),

@@ -112,7 +112,7 @@ impl Payload {
         if length.is_some_and(too_large) {
             return Ok(None);
         }
-        let body = ctx.body.read(MAX_BODY).await?;
+        let body = ctx.read_body(MAX_BODY).await?;
         let none = body.is_empty() || (length.is_none() && too_large(body.len()));
         Ok((!none).then_some(body))
     }

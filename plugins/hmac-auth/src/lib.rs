@@ -179,7 +179,7 @@ fn apart(a: SystemTime, b: SystemTime) -> Duration {
 
 /// Whether the body is what `Digest` says. Without the header it has to be empty.
 async fn body_is_as_said(ctx: &mut AccessCtx<'_>) -> bool {
-    let Ok(body) = ctx.body.read(MAX_BODY).await else {
+    let Ok(body) = ctx.read_body(MAX_BODY).await else {
         return false;
     };
     let Some(said) = ctx.header(&DIGEST) else {

@@ -88,7 +88,7 @@ impl Handler for KeyAuth {
     }
 
     async fn access_async(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
-        let body = match ctx.body.read(MAX_BODY).await {
+        let body = match ctx.read_body(MAX_BODY).await {
             Ok(bytes) => BodyState::Read(Fields::parse(ctx.header(&CONTENT_TYPE), bytes)),
             // As when the body makes no sense: it holds no key.
             Err(_) => BodyState::Read(None),

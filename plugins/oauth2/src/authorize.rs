@@ -143,7 +143,7 @@ impl OAuth2 {
     ) -> Result<Members, PluginError> {
         let method = wanted.challenge.as_ref().map(|_| "S256");
         let row = json!({
-            "service": self.service(ctx).map(|id| json!({ "id": id })),
+            "service": self.service(ctx)?.map(|id| json!({ "id": id })),
             "credential": { "id": client },
             "authenticated_userid": wanted.userid,
             "scope": wanted.scope,

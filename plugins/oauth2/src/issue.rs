@@ -171,7 +171,7 @@ impl OAuth2 {
         let code = parameters.text("code").ok_or_else(invalid)?;
         let found = rows.find(CODES, "code", &code).await.map_err(failed)?;
         let row = found.ok_or_else(invalid)?;
-        if !self.is_for_service(ctx, &row) || reference(&row, "credential") != Some(client.id) {
+        if !self.is_for_service(ctx, &row)? || reference(&row, "credential") != Some(client.id) {
             return Err(invalid());
         }
         if text(&row, "challenge_method").is_some() || self.pkce.is_demanded_of(client) {
@@ -203,7 +203,7 @@ impl OAuth2 {
         let given = parameters.text("refresh_token").ok_or_else(invalid)?;
         let found = rows.find(TOKENS, "refresh_token", &given).await;
         let old = found.map_err(failed)?.ok_or_else(invalid)?;
-        if !self.is_for_service(ctx, &old) {
+        if !self.is_for_service(ctx, &old)? {
             return Err(invalid());
         }
         if reference(&old, "credential") != Some(client.id) {
@@ -249,7 +249,7 @@ impl OAuth2 {
     ) -> Result<Members, PluginError> {
         let refresh = (refreshable && self.token_expiration > 0).then(random);
         let row = json!({
-            "service": self.service(ctx).map(|id| json!({ "id": id })),
+            "service": self.service(ctx)?.map(|id| json!({ "id": id })),
             "credential": { "id": client },
             "authenticated_userid": userid,
             "expires_in": self.token_expiration,
@@ -286,9 +286,9 @@ impl OAuth2 {
     }
 
     /// Whether a row is good for the service of this request.
-    fn is_for_service(&self, ctx: &AccessCtx<'_>, row: &Row) -> bool {
-        let here = self.service(ctx);
-        here.is_none() || reference(row, "service") == here
+    fn is_for_service(&self, ctx: &AccessCtx<'_>, row: &Row) -> Result<bool, PluginError> {
+        let here = self.service(ctx)?;
+        Ok(here.is_none() || reference(row, "service") == here)
     }
 
     async fn is_proven(

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use silverback_plugin::schema::checks::normalize_path;
 use silverback_plugin::schema::{EntityCheck, EntityDef};
 use silverback_plugin::{
     AccessCtx, ConfigError, Facts, Flow, Handler, HeaderKey, PhaseResult, Phases, Plugin,
@@ -109,8 +110,8 @@ impl Plugin for OAuth2 {
             scopes: config.scopes,
             mandatory_scope: config.mandatory_scope,
             provision_key: config.provision_key,
-            token_expiration: config.token_expiration as i64,
-            refresh_token_ttl: config.refresh_token_ttl as i64,
+            token_expiration: whole(config.token_expiration),
+            refresh_token_ttl: whole(config.refresh_token_ttl),
             reuse_refresh_token: config.reuse_refresh_token,
             grants: Grants {
                 code: config.enable_authorization_code,
@@ -284,10 +285,15 @@ impl OAuth2 {
         }
     }
 
-    /// The service that tokens given out here are good for; `None` for all.
-    fn service(&self, ctx: &AccessCtx<'_>) -> Option<Uuid> {
+    /// The service that tokens given out here are good for; `None` for all. Where tokens are good for one service each and there is none,
+    /// nothing can be given out.
+    fn service(&self, ctx: &AccessCtx<'_>) -> Result<Option<Uuid>, PluginError> {
+        if self.global_credentials {
+            return Ok(None);
+        }
         let here = ctx.service.map(|s| s.id);
-        here.filter(|_| !self.global_credentials)
+        here.map(Some)
+            .ok_or_else(|| PluginError::new("the route has no service that tokens could be for"))
     }
 }
 
@@ -300,6 +306,7 @@ enum Endpoint {
 impl Endpoint {
     /// The endpoint that a path ends with.
     fn of(path: &[u8]) -> Option<Self> {
+        let path = &*normalize_path(path);
         let path = path.strip_suffix(b"/").unwrap_or(path);
         if path.ends_with(b"/oauth2/token") {
             Some(Endpoint::Token)
@@ -316,6 +323,11 @@ impl Endpoint {
             Endpoint::Token => "token",
         }
     }
+}
+
+/// Whole seconds. A part of one counts as one: 0 would mean that there is no end.
+fn whole(seconds: f64) -> i64 {
+    seconds.ceil() as i64
 }
 
 fn failed(e: RowsError) -> PluginError {

@@ -37,7 +37,7 @@ impl Parameters {
     pub(crate) async fn read(ctx: &mut AccessCtx<'_>) -> Self {
         let mut body = None;
         if Self::are_in_body(ctx)
-            && let Ok(bytes) = ctx.body.read(MAX_BODY).await
+            && let Ok(bytes) = ctx.read_body(MAX_BODY).await
         {
             body = Fields::parse(ctx.header(&CONTENT_TYPE), bytes);
         }

@@ -169,7 +169,8 @@ fn endpoints_are_below_any_path() {
         ("/a/oauth2/authorize", Some(Endpoint::Authorize)),
         ("/oauth2/authorize/", Some(Endpoint::Authorize)),
         ("/oauth2/token/x", None),
-        ("/oauth2/token//", None),
+        ("/oauth2/token//", Some(Endpoint::Token)),
+        ("/a/oauth2//%74oken", Some(Endpoint::Token)),
         ("/", None),
     ] {
         assert_eq!(Endpoint::of(path.as_bytes()), endpoint, "{path}");

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use percent_encoding::{CONTROLS, percent_encode};
+use silverback_plugin::schema::checks::normalize_path;
 use silverback_plugin::{
     AccessCtx, Body, ConfigError, Flow, Handler, HeaderKey, PhaseResult, Phases, Plugin, PluginEnv,
     PluginError, RequestView, Response,
@@ -74,8 +75,10 @@ impl Handler for Redirect {
 
 /// The URL with the path and the query of the request, written as browsers write URLs.
 fn same_path(mut url: Url, request: RequestView<'_>) -> Result<HeaderValue, PluginError> {
-    let text = |bytes| percent_encode(bytes, CONTROLS).to_string();
-    url.set_path(&text(request.path()));
+    let text = |bytes: &[u8]| percent_encode(bytes, CONTROLS).to_string();
+    // As Kong has it: without needless escapes and doubled slashes.
+    let path = normalize_path(request.path());
+    url.set_path(&text(&path));
     let query = request.query().filter(|q| !q.is_empty()).map(text);
     url.set_query(query.as_deref());
     HeaderValue::try_from(String::from(url))

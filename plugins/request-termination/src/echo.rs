@@ -33,7 +33,7 @@ impl Echo {
     }
 
     pub(crate) async fn answer(&self, ctx: &mut AccessCtx<'_>) -> Response {
-        let raw = ctx.body.read(MAX_BODY).await.unwrap_or_default();
+        let raw = ctx.read_body(MAX_BODY).await.unwrap_or_default();
         let path = normalize_path(ctx.request.path());
         let mut request = json!({
             "scheme": ctx.facts.scheme,

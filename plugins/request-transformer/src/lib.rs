@@ -113,7 +113,7 @@ impl Handler for RequestTransformer {
     async fn access_async(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
         let body = match &ctx.upstream.body {
             Some(replaced) => replaced.clone(),
-            None => match ctx.body.read(LONGEST_BODY).await {
+            None => match ctx.read_body(LONGEST_BODY).await {
                 Ok(body) => body,
                 Err(e) => {
                     let request_id = ctx.facts.request_id();

@@ -38,7 +38,7 @@ impl Logout {
         if !self.needs_body(ctx) {
             return self.in_query(ctx);
         }
-        let Ok(body) = ctx.body.read(MAX_BODY).await else {
+        let Ok(body) = ctx.read_body(MAX_BODY).await else {
             return false;
         };
         let fields = Fields::parse(ctx.header(&CONTENT_TYPE), body);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use serde_json::{Map, Value, json};
+use silverback_plugin::env::Task;
 use silverback_plugin::{Directory, PluginEnv, Row, Rows, RowsError};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use uuid::Uuid;
@@ -29,7 +30,8 @@ impl Storage {
         let rows = env.services.rows()?;
         Some(env.shared("storage", || {
             let (later, inbox) = channel(WAITING);
-            env.services.spawn(Box::pin(write_all(rows.clone(), inbox)));
+            let task = write_all(rows.clone(), inbox, env.services.stopping());
+            env.services.spawn_to_finish(Box::pin(task));
             Storage { rows, later }
         }))
     }
@@ -58,10 +60,25 @@ impl Storage {
     }
 }
 
-/// Ends with the storage, when all is written.
-async fn write_all(rows: Arc<dyn Rows>, mut inbox: Receiver<Vec<Deed>>) {
+/// Ends with the storage or the node, when all is written.
+pub(crate) async fn write_all(
+    rows: Arc<dyn Rows>,
+    mut inbox: Receiver<Vec<Deed>>,
+    mut stopping: Task,
+) {
     let mut batch = Vec::new();
-    while inbox.recv_many(&mut batch, TOGETHER).await > 0 {
+    loop {
+        let received = tokio::select! {
+            n = inbox.recv_many(&mut batch, TOGETHER) => n,
+            () = &mut stopping, if !inbox.is_closed() => {
+                // What was put in before is still received.
+                inbox.close();
+                continue;
+            }
+        };
+        if received == 0 {
+            return;
+        }
         let each = batch.drain(..).map(|deeds| carry_out(&*rows, deeds));
         for failed in join_all(each).await.into_iter().filter_map(Result::err) {
             tracing::error!("a session was not kept: {failed}");

@@ -568,3 +568,25 @@ async fn without_the_database_requests_pass_without_a_session() {
     done.passed();
     assert!(!is_let_in(&done));
 }
+
+#[tokio::test]
+async fn sessions_that_wait_are_written_when_the_node_stops() {
+    let rows = Arc::new(FakeRows::new(Sessions::entities()));
+    let (later, inbox) = tokio::sync::mpsc::channel(4);
+    let put = |key: &str| {
+        vec![crate::session::Deed::Put {
+            key: key.to_owned(),
+            data: "[]".to_owned(),
+            ttl: 10,
+            now: NOW,
+            replaces: None,
+        }]
+    };
+    later.try_send(put("one")).unwrap();
+    later.try_send(put("two")).unwrap();
+    // It ends although somebody could still put something in.
+    let stopped = Box::pin(std::future::ready(()));
+    crate::storage::write_all(rows.clone(), inbox, stopped).await;
+    assert_eq!(rows.all("sessions").len(), 2);
+    assert!(later.is_closed());
+}

@@ -61,7 +61,7 @@ impl Handler for StandardWebhooks {
     }
 
     async fn access_async(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
-        let Ok(body) = ctx.body.read(MAX_BODY).await else {
+        let Ok(body) = ctx.read_body(MAX_BODY).await else {
             return Ok(Flow::Exit(Response::error(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "Payload too large",

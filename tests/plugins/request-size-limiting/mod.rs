@@ -81,6 +81,58 @@ async fn a_body_that_an_earlier_plugin_read_is_measured_too() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_the_client_sent_is_measured_and_not_what_others_make_of_it() -> Outcome {
+    let upstream = Upstream::start().await?;
+    let gateway = limited(Setup::new(), &upstream).await?;
+    let config =
+        json!({"remove": {"body": ["x"]}, "add": {"body": [format!("more:{}", "y".repeat(50))]}});
+    let transformer = "request-transformer";
+    gateway.plugin("/services/s", transformer, config).await?;
+    let send = |length: usize| {
+        let body = format!("k=1&x={}", "x".repeat(length - 6));
+        let call = gateway.call("POST", "/").chunked(body);
+        call.header("Content-Type", "application/x-www-form-urlencoded")
+    };
+    // What is left of it is short.
+    let refused = send(MOST + 1).expect(413).await?;
+    assert_eq!(refused.json()["message"], "Request size limit exceeded");
+    send(MOST).expect(200).await?;
+    // What is made of it is long.
+    let long = "y".repeat(MOST);
+    let config = json!({"add": {"body": [format!("more:{long}")]}});
+    gateway
+        .service("long", &upstream)
+        .paths(["/long"])
+        .plugin(
+            "request-size-limiting",
+            json!({"allowed_payload_size": 100, "size_unit": "kilobytes"}),
+        )
+        .plugin(transformer, config)
+        .create()
+        .await?;
+    let call = gateway.call("POST", "/long").chunked("k=1");
+    let form = "application/x-www-form-urlencoded";
+    call.header("Content-Type", form).expect(200).await?;
+    assert_eq!(upstream.seen().len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_that_answers_itself_does_not_see_a_longer_body() -> Outcome {
+    let upstream = Upstream::start().await?;
+    let gateway = limited(Setup::new(), &upstream).await?;
+    let config = json!({"echo": true, "status_code": 200});
+    gateway
+        .plugin("/services/s", "request-termination", config)
+        .await?;
+    let send = |length: usize| gateway.call("POST", "/").chunked(vec![b'x'; length]);
+    send(MOST).expect(200).await?;
+    let refused = send(MOST + 1).expect(413).await?;
+    assert_eq!(refused.json()["message"], "Request size limit exceeded");
+    Ok(())
+}
+
+#[tokio::test]
 async fn bodies_over_http2_are_measured_too() -> Outcome {
     let upstream = Upstream::start().await?;
     let gateway = limited(Setup::new().tls(), &upstream).await?;

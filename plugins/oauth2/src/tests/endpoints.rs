@@ -512,3 +512,35 @@ async fn endpoints_are_for_post_and_ways_have_to_be_open() {
         assert!(uri.contains("unsupported_response_type"), "{uri}");
     }
 }
+
+#[tokio::test]
+async fn where_there_is_no_service_nothing_is_given_out_for_one() {
+    let node = Node::new(json!({}));
+    let code = node.code("").await;
+    let client = "client_id=cid&client_secret=sec";
+    for form in [
+        format!("grant_type=client_credentials&{client}"),
+        format!("grant_type=authorization_code&{client}&code={code}"),
+    ] {
+        let exchange = Exchange::post("/oauth2/token", FORM, form).tls();
+        let done = node.run(exchange.service(None)).await;
+        let why = done.failed().to_string();
+        assert_eq!(why, "the route has no service that tokens could be for");
+    }
+    assert!(node.rows.all(TOKENS).is_empty());
+    // Tokens for all services need none.
+    let node = Node::new(json!({ "global_credentials": true }));
+    let form = format!("grant_type=client_credentials&{client}");
+    let exchange = Exchange::post("/oauth2/token", FORM, form).tls();
+    assert_eq!(node.run(exchange.service(None)).await.status(), 200);
+    assert_eq!(node.rows.all(TOKENS)[0]["service"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_part_of_a_second_is_an_end_too() {
+    let node = Node::new(json!({ "token_expiration": 0.5, "refresh_token_ttl": 0.5 }));
+    let form = "grant_type=client_credentials&client_id=cid&client_secret=sec";
+    let done = node.tokens(form).await;
+    assert_eq!(done.body_json()["expires_in"], 1);
+    assert_eq!(node.rows.all(TOKENS)[0]["ttl"], 1);
+}
