@@ -1,17 +1,12 @@
 //! Counters that nodes share, for plugins that count over a cluster.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio_postgres::Row;
 
 use crate::StoreError;
-use crate::cell::{Cell, now_micros};
+use crate::cell::Cell;
 use crate::pool::{Pool, in_order, plain, rows};
-
-/// How often a node looks for counters that are over.
-const SWEEP_MICROS: i64 = 30_000_000;
 
 /// Adds what is in JSON (`[[key, window, expires, amount], ..]`) and answers the totals.
 const ADD: &str = "insert into rate_limiting_counters as c (key, window_start, expires_at, value) \
@@ -23,7 +18,10 @@ const ADD: &str = "insert into rate_limiting_counters as c (key, window_start, e
 
 /// One at a time would be slow; waiting for those who add would be slower.
 const SWEEP: &str = "delete from rate_limiting_counters where ctid = any(array(select ctid from rate_limiting_counters \
-     where expires_at < now() limit 1000 for update skip locked))";
+     where expires_at < now() limit $1 for update skip locked))";
+
+/// Counters removed by one statement, so that none takes long.
+const SWEPT_AT_ONCE: u32 = 1000;
 
 /// What to add to a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +40,11 @@ pub struct Increment<'a> {
 #[derive(Clone)]
 pub struct PgCounters {
     pool: Pool,
-    swept: Arc<AtomicI64>,
 }
 
 impl PgCounters {
     pub(crate) fn new(pool: Pool) -> Self {
-        PgCounters {
-            pool,
-            swept: Arc::default(),
-        }
+        PgCounters { pool }
     }
 
     /// Adds to counters and answers their totals in the same order, in one round trip. Additions of all nodes add up exactly; a crash of
@@ -88,19 +82,22 @@ impl PgCounters {
             .iter()
             .map(|i| totals.get(&(i.key, i.window)).copied().unwrap_or_default())
             .collect();
-        self.sweep_now_and_then();
         Ok(out)
     }
 
-    /// Removes counters that are over, at most 1000. Answers how many went.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Internal`.
-    pub async fn sweep(&self) -> Result<u64, StoreError> {
-        self.swept.store(now_micros(), Ordering::Relaxed);
+    /// Removes counters that are over. Answers how many went.
+    pub(crate) async fn sweep(&self) -> Result<u64, StoreError> {
         let lease = self.pool.get().await?;
-        let work = async { lease.execute(SWEEP, &[]).await };
-        let gone = self.pool.within(work).await??;
+        let mut gone = 0;
+        loop {
+            let most = i64::from(SWEPT_AT_ONCE);
+            let work = async { lease.execute(SWEEP, &[&most]).await };
+            let now = self.pool.within(work).await??;
+            gone += now;
+            if now < u64::from(SWEPT_AT_ONCE) {
+                break;
+            }
+        }
         lease.keep();
         Ok(gone)
     }
@@ -128,23 +125,5 @@ impl PgCounters {
             lease.keep();
         }
         Ok(done?)
-    }
-
-    fn sweep_now_and_then(&self) {
-        let (now, last) = (now_micros(), self.swept.load(Ordering::Relaxed));
-        if now - last < SWEEP_MICROS
-            || self
-                .swept
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
-        {
-            return;
-        }
-        let me = self.clone();
-        tokio::spawn(async move {
-            if let Err(e) = me.sweep().await {
-                tracing::debug!("old counters are still there: {e}");
-            }
-        });
     }
 }
