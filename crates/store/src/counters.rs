@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use tokio_postgres::Row;
 
 use crate::StoreError;
@@ -15,6 +16,10 @@ const ADD: &str = "insert into rate_limiting_counters as c (key, window_start, e
      on conflict (key, window_start) do update set value = c.value + excluded.value, \
        expires_at = greatest(c.expires_at, excluded.expires_at) \
      returning key, window_start, value";
+
+/// Answers the totals of what is in JSON (`[[key, window], ..]`), where there are any.
+const READ: &str = "select c.key, c.window_start, c.value from jsonb_array_elements($1::jsonb) as x \
+     join rate_limiting_counters as c on c.key = x->>0 and c.window_start = (x->>1)::bigint";
 
 /// One at a time would be slow; waiting for those who add would be slower.
 const SWEEP: &str = "delete from rate_limiting_counters where ctid = any(array(select ctid from rate_limiting_counters \
@@ -48,7 +53,8 @@ impl PgCounters {
     }
 
     /// Adds to counters and answers their totals in the same order, in one round trip. Additions of all nodes add up exactly; a crash of
-    /// Postgres may forget the last half second, because waiting for the disk would make every count as dear as a write.
+    /// Postgres may forget the last half second, because waiting for the disk would make every count as dear as a write. Where there is
+    /// nothing to add nothing is written.
     ///
     /// # Errors
     /// `Unavailable`, `Internal`.
@@ -62,15 +68,22 @@ impl PgCounters {
             let e = sums.entry((i.key, i.window)).or_default();
             *e = (e.0.max(i.expires), e.1.saturating_add(i.amount));
         }
-        let list: Vec<_> = sums
-            .iter()
-            .map(|((k, w), (e, a))| {
-                serde_json::json!([k, w, e, i64::try_from(*a).unwrap_or(i64::MAX)])
-            })
-            .collect();
-        let answer = self
-            .run(&[Cell::Json(serde_json::Value::from(list).to_string())])
-            .await?;
+        let (mut added, mut read) = (Vec::new(), Vec::new());
+        for ((k, w), (e, a)) in sums {
+            if a > 0 {
+                let a = i64::try_from(a).unwrap_or(i64::MAX);
+                added.push(serde_json::json!([k, w, e, a]));
+            } else {
+                read.push(serde_json::json!([k, w]));
+            }
+        }
+        let cell = |list| [Cell::Json(Value::Array(list).to_string())];
+        let answer = if added.is_empty() {
+            self.pool.query(READ, &cell(read)).await?
+        } else {
+            let read = (!read.is_empty()).then(|| cell(read));
+            self.run(&cell(added), read.as_ref()).await?
+        };
         let mut totals: BTreeMap<(&str, i64), u64> = BTreeMap::new();
         for r in &answer {
             totals.insert(
@@ -102,20 +115,30 @@ impl PgCounters {
         Ok(gone)
     }
 
-    async fn run(&self, cells: &[Cell]) -> Result<Vec<Row>, StoreError> {
+    /// Adds, and reads others.
+    async fn run(
+        &self,
+        added: &[Cell; 1],
+        read: Option<&[Cell; 1]>,
+    ) -> Result<Vec<Row>, StoreError> {
         let lease = self.pool.get().await?;
         let work = async {
-            let statement = lease.prepare_cached(ADD).await?;
-            let answers = in_order(vec![
+            let add = lease.prepare_cached(ADD).await?;
+            let look = match read {
+                Some(cells) => Some((lease.prepare_cached(READ).await?, cells)),
+                None => None,
+            };
+            let mut statements = vec![
                 plain(&lease, "begin; set local synchronous_commit = off"),
-                Box::pin(rows(&lease, &statement, cells)),
-                plain(&lease, "commit"),
-            ])
-            .await;
-            let mut all = answers
-                .into_iter()
-                .collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
-            Ok::<_, tokio_postgres::Error>(all.swap_remove(1))
+                Box::pin(rows(&lease, &add, added)),
+            ];
+            if let Some((look, cells)) = &look {
+                statements.push(Box::pin(rows(&lease, look, *cells)));
+            }
+            statements.push(plain(&lease, "commit"));
+            let answers = in_order(statements).await.into_iter();
+            let answers = answers.collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
+            Ok::<_, tokio_postgres::Error>(answers.into_iter().flatten().collect())
         };
         let done = self.pool.within(work).await?;
         if done
