@@ -1,9 +1,10 @@
 //! Counting on this node alone: exact, without locks, and without a sweep that anybody waits for.
 //!
 //! Each caller and period has one cell of 64 bits that holds the number of the window and the count in it. A request that finds an older
-//! window starts a new one in place, so nothing has to be cleared when a window ends. Cells that nobody used for a whole window are taken
-//! out now and then, one by one, by a background task: it marks a cell as dead first, and a request that comes upon a dead cell makes
-//! a new one, so no count is lost.
+//! window starts a new one in place, so nothing has to be cleared when a window ends. A cell never goes back to a window before its own,
+//! however late a request comes, unless the clock went back. Cells that nobody used for a whole window are taken out now and then, one
+//! by one, by a background task: it marks a cell as dead first, and a request that comes upon a dead cell makes a new one, so no count
+//! is lost.
 
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,25 +28,39 @@ pub(crate) const MOST: u64 = COUNT - 1;
 /// Counters of a node at most: a hundred bytes each, so a hundred megabytes.
 const MOST_CELLS: usize = 1_000_000;
 
+/// What a request sees in a cell.
+#[derive(Clone, Copy)]
+struct Sight {
+    /// The window in force, which is where to count.
+    window: u64,
+    /// What is used in it.
+    used: u64,
+    /// The request's own window is over.
+    late: bool,
+}
+
 /// The counters of a node.
 pub(crate) struct Local {
     pub(crate) keys: Keys,
     cells: HashMap<Key, AtomicU64, RandomState>,
     room: Room,
+    /// The present, in seconds since 1970.
+    clock: fn() -> i64,
 }
 
 impl Default for Local {
     fn default() -> Self {
-        Local::with_room(Room::new(MOST_CELLS))
+        Local::with(Room::new(MOST_CELLS), unix_now)
     }
 }
 
 impl Local {
-    fn with_room(room: Room) -> Self {
+    fn with(room: Room, clock: fn() -> i64) -> Self {
         Local {
             keys: Keys::default(),
             cells: HashMap::default(),
             room,
+            clock,
         }
     }
 
@@ -60,7 +75,7 @@ impl Local {
             let mut admitted = true;
             for (limit, used) in limits.iter().zip(&mut *used) {
                 let (key, number) = key(limit);
-                *used = counted(&cells, key, number);
+                *used = self.counted(&cells, key, number);
                 admitted &= *used < limit.most;
             }
             if !admitted {
@@ -69,13 +84,13 @@ impl Local {
         }
         for (i, (limit, used)) in limits.iter().zip(used).enumerate() {
             let (k, number) = key(limit);
-            match reserve(&cells, &self.room, k, number, limit.most) {
+            match self.reserve(&cells, k, number, limit.most) {
                 Ok(before) => *used = before,
                 Err(before) => {
                     *used = before;
                     for limit in &limits[..i] {
                         let (k, number) = key(limit);
-                        give_back(&cells, k, number);
+                        self.give_back(&cells, k, number);
                     }
                     return false;
                 }
@@ -89,18 +104,19 @@ impl Local {
         let cells = self.cells.pin();
         for (limit, used) in subject.limits.iter().zip(used) {
             let number = bits(subject.window(limit).number);
-            *used = counted(&cells, subject.key(limit), number);
+            *used = self.counted(&cells, subject.key(limit), number);
         }
     }
 
-    /// Adds to what is used of each limit.
+    /// Adds to what is used of each limit. What belongs to a window that is over has no bearing on the one that came after it.
     pub(crate) fn add(&self, subject: &Subject<'_>, amounts: &[u64]) {
         let cells = self.cells.pin();
         for (limit, amount) in subject.charged(amounts) {
             let number = bits(subject.window(limit).number);
-            let more = |used: u64| Some(used.saturating_add(amount).min(MOST));
-            // Never refused.
-            let _ = change(&cells, &self.room, subject.key(limit), number, more);
+            let more =
+                |seen: Sight| (!seen.late).then(|| seen.used.saturating_add(amount).min(MOST));
+            // Nothing is left to be done where it is late.
+            let _ = self.change(&cells, subject.key(limit), number, more);
         }
     }
 
@@ -111,8 +127,7 @@ impl Local {
         for (key, cell) in cells.iter() {
             let present = bits(key.period.window(now).number);
             let seen = cell.load(Ordering::Acquire);
-            let age = present.wrapping_sub(seen >> COUNT_BITS) & WINDOW;
-            if seen == DEAD || age <= 1 || age == WINDOW {
+            if seen == DEAD || windows_after(present, seen >> COUNT_BITS).abs() <= 1 {
                 continue;
             }
             kill(&cells, *key, cell, seen);
@@ -128,6 +143,94 @@ impl Local {
                 }
             }
         }
+    }
+
+    fn counted<G: Guard>(&self, cells: &Cells<'_, G>, key: Key, number: u64) -> u64 {
+        cells.get(&key).map_or(0, |cell| {
+            self.look(cell.load(Ordering::Acquire), key, number).used
+        })
+    }
+
+    /// Counts one more and answers what was used before; `Err` with what is used when that is all.
+    fn reserve<G: Guard>(
+        &self,
+        cells: &Cells<'_, G>,
+        key: Key,
+        number: u64,
+        most: u64,
+    ) -> Result<u64, u64> {
+        self.change(cells, key, number, |seen| {
+            (seen.used < most).then_some(seen.used + 1)
+        })
+    }
+
+    /// Changes a count and answers what it was before; `Err` with what it is when it may not be changed.
+    fn change<G: Guard>(
+        &self,
+        cells: &Cells<'_, G>,
+        key: Key,
+        number: u64,
+        to: impl Fn(Sight) -> Option<u64>,
+    ) -> Result<u64, u64> {
+        loop {
+            let cell = match cells.get(&key) {
+                Some(cell) => cell,
+                None => {
+                    self.room.grown_to(cells.len() + 1);
+                    cells.get_or_insert_with(key, || AtomicU64::new(number << COUNT_BITS))
+                }
+            };
+            let mut seen = cell.load(Ordering::Acquire);
+            while seen != DEAD {
+                let sight = self.look(seen, key, number);
+                let Some(changed) = to(sight) else {
+                    return Err(sight.used);
+                };
+                let next = (sight.window << COUNT_BITS) | changed;
+                match cell.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => return Ok(sight.used),
+                    Err(now) => seen = now,
+                }
+            }
+            remove_dead(cells, key);
+        }
+    }
+
+    fn give_back<G: Guard>(&self, cells: &Cells<'_, G>, key: Key, number: u64) {
+        if let Some(cell) = cells.get(&key) {
+            let less = |seen: u64| (self.look(seen, key, number).used > 0).then(|| seen - 1);
+            let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        }
+    }
+
+    /// What a request of window `number` sees in a cell.
+    fn look(&self, seen: u64, key: Key, number: u64) -> Sight {
+        let (window, used) = (seen >> COUNT_BITS, seen & COUNT);
+        let anew = Sight {
+            window: number,
+            used: 0,
+            late: false,
+        };
+        let ahead = windows_after(window, number);
+        if seen == DEAD || ahead < 0 {
+            return anew;
+        }
+        let mut sight = Sight {
+            window,
+            used,
+            late: false,
+        };
+        if ahead > 0 {
+            // Seldom, so the clock is read here only: the request is late, or the clock went back. By one window nobody minds, as
+            // another thread may have seen the clock tick already.
+            let present = bits(key.period.window((self.clock)()).number);
+            let early = windows_after(window, present);
+            sight.late = early <= 0;
+            if ahead > 1 && early > 1 {
+                return anew;
+            }
+        }
+        sight
     }
 
     /// Sweeps now and then, as long as somebody holds the counters.
@@ -155,84 +258,13 @@ fn bits(number: i64) -> u64 {
     (number as u64) & WINDOW
 }
 
-/// The count in a cell as a request of window `number` sees it.
-fn count(seen: u64, number: u64) -> u64 {
-    if seen != DEAD && holds(seen, number) {
-        seen & COUNT
-    } else {
-        0
-    }
-}
-
-/// Whether the cell is at that window, or at the next one: then another thread has seen the clock tick already.
-fn holds(seen: u64, number: u64) -> bool {
-    ((seen >> COUNT_BITS).wrapping_sub(number) & WINDOW) <= 1
+/// How many windows the first is after the second; negative when it is before.
+fn windows_after(window: u64, other: u64) -> i64 {
+    // The lowest bits, with their sign.
+    (window.wrapping_sub(other) << COUNT_BITS).cast_signed() >> COUNT_BITS
 }
 
 type Cells<'a, G> = HashMapRef<'a, Key, AtomicU64, RandomState, G>;
-
-fn counted<G: Guard>(cells: &Cells<'_, G>, key: Key, number: u64) -> u64 {
-    cells
-        .get(&key)
-        .map_or(0, |cell| count(cell.load(Ordering::Acquire), number))
-}
-
-/// Counts one more and answers what was used before; `Err` with what is used when that is all.
-fn reserve<G: Guard>(
-    cells: &Cells<'_, G>,
-    room: &Room,
-    key: Key,
-    number: u64,
-    most: u64,
-) -> Result<u64, u64> {
-    change(cells, room, key, number, |used| {
-        (used < most).then_some(used + 1)
-    })
-}
-
-/// Changes a count and answers what it was before; `Err` with what it is when it may not be changed.
-fn change<G: Guard>(
-    cells: &Cells<'_, G>,
-    room: &Room,
-    key: Key,
-    number: u64,
-    to: impl Fn(u64) -> Option<u64>,
-) -> Result<u64, u64> {
-    loop {
-        let cell = match cells.get(&key) {
-            Some(cell) => cell,
-            None => {
-                room.grown_to(cells.len() + 1);
-                cells.get_or_insert_with(key, || AtomicU64::new(number << COUNT_BITS))
-            }
-        };
-        let mut seen = cell.load(Ordering::Acquire);
-        while seen != DEAD {
-            let used = count(seen, number);
-            let Some(changed) = to(used) else {
-                return Err(used);
-            };
-            let window = if holds(seen, number) {
-                seen >> COUNT_BITS
-            } else {
-                number
-            };
-            let next = (window << COUNT_BITS) | changed;
-            match cell.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(used),
-                Err(now) => seen = now,
-            }
-        }
-        remove_dead(cells, key);
-    }
-}
-
-fn give_back<G: Guard>(cells: &Cells<'_, G>, key: Key, number: u64) {
-    if let Some(cell) = cells.get(&key) {
-        let less = |seen: u64| (count(seen, number) > 0).then(|| seen - 1);
-        let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
-    }
-}
 
 /// Takes a cell out, unless something was counted in it meanwhile.
 fn kill<G: Guard>(cells: &Cells<'_, G>, key: Key, cell: &AtomicU64, seen: u64) {
@@ -252,6 +284,7 @@ fn remove_dead<G: Guard>(cells: &Cells<'_, G>, key: Key) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::atomic::AtomicBool;
 
     use uuid::Uuid;
@@ -368,13 +401,65 @@ mod tests {
         assert_eq!(take(&local, 1, &limits, NOW + 60).used, [0, 1, 0, 0, 0, 0]);
     }
 
+    thread_local! {
+        static PRESENT: Cell<i64> = const { Cell::new(NOW) };
+    }
+
+    /// Counters whose clock is what the test says.
+    fn clocked() -> Local {
+        Local::with(Room::new(MOST_CELLS), || PRESENT.get())
+    }
+
     #[test]
     fn a_clock_that_goes_back_does_not_lock_callers_out() {
-        let local = Local::default();
+        let local = clocked();
         let limits = [limit(Period::Second, 1)];
         assert!(take(&local, 1, &limits, NOW).admitted);
+        PRESENT.set(NOW - 1);
         assert!(!take(&local, 1, &limits, NOW - 1).admitted);
+        PRESENT.set(NOW - 3600);
         assert!(take(&local, 1, &limits, NOW - 3600).admitted);
+        assert!(!take(&local, 1, &limits, NOW - 3600).admitted);
+    }
+
+    #[test]
+    fn a_late_request_does_not_start_a_window_anew() {
+        let local = clocked();
+        for period in [Period::Second, Period::Month] {
+            let limits = [limit(period, 2), limit(Period::Year, 9)];
+            for now in [NOW, NOW] {
+                assert!(take(&local, 1, &limits, now).admitted, "{period:?}");
+            }
+            for late in [NOW - 1, NOW - 2, NOW - 3600, NOW - 90 * 86_400] {
+                let reading = take(&local, 1, &limits, late);
+                assert!(!reading.admitted, "{period:?} {late}");
+                let mut used = [0; 6];
+                local.read(&about(&local, 1, &limits, late), &mut used);
+                assert_eq!(used[0], 2, "{period:?} {late}");
+            }
+            assert!(!take(&local, 1, &limits, NOW).admitted, "{period:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_added_late_belongs_to_a_window_that_is_over() {
+        let local = clocked();
+        let limits = [limit(Period::Second, 5), limit(Period::Year, 50)];
+        let add = |now| local.add(&about(&local, 1, &limits, now), &[2, 2]);
+        let used = || {
+            let mut used = [0; 6];
+            local.read(&about(&local, 1, &limits, NOW), &mut used);
+            [used[0], used[1]]
+        };
+        add(NOW);
+        add(NOW - 1);
+        assert_eq!(used(), [2, 4]);
+        add(NOW - 7);
+        assert_eq!(used(), [2, 6]);
+        // The clock went back by one: what was counted before is still what counts.
+        PRESENT.set(NOW - 1);
+        add(NOW - 1);
+        assert_eq!(used(), [4, 8]);
     }
 
     #[test]
@@ -394,7 +479,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_callers_do_not_fill_the_memory_nor_free_those_who_are_limited() {
-        let local = std::sync::Arc::new(Local::with_room(Room::new(100)));
+        let local = std::sync::Arc::new(Local::with(Room::new(100), unix_now));
         let sweeper = Local::sweep_forever(std::sync::Arc::downgrade(&local));
         let sweeper = tokio::spawn(sweeper);
         let limits = [limit(Period::Year, 5)];

@@ -13,6 +13,7 @@ use ::redis::io::AsyncDNSResolver;
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, FromRedisValue,
     IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult, Script, ScriptInvocation,
+    Value,
 };
 use silverback_plugin::{ConfigError, PluginEnv};
 use tokio::sync::{mpsc, watch};
@@ -123,7 +124,7 @@ impl Counters {
     }
 }
 
-/// Adds what comes, and keeps what cannot be added until its window is over. What waits is little: only who has just read from Redis adds.
+/// Adds what comes, and keeps what cannot be sent until its window is over. What waits is little: only who has just read from Redis adds.
 async fn add_forever(link: Arc<Kept<Link>>, mut inbox: mpsc::UnboundedReceiver<Addition>) {
     let mut batch = Vec::new();
     while !batch.is_empty() || inbox.recv_many(&mut batch, BATCH).await > 0 {
@@ -131,16 +132,18 @@ async fn add_forever(link: Arc<Kept<Link>>, mut inbox: mpsc::UnboundedReceiver<A
         for a in &batch {
             add_to(&mut pipeline, &a.name, a.amount, a.expires);
         }
-        // Each by itself: when Redis refuses one, the others are counted and must not be sent again.
-        pipeline.ignore_errors();
-        match link.pipeline::<RedisResult<u64>>(&pipeline).await {
+        match link.add(pipeline).await {
             Ok(answers) => {
                 for refusal in answers.into_iter().filter_map(Result::err) {
                     tracing::error!("a rate limit is not counted: redis: {refusal}");
                 }
                 batch.clear();
             }
-            Err(away) => {
+            Err(Failure::Unheard(away)) => {
+                tracing::error!("rate limits may not be counted: {away}");
+                batch.clear();
+            }
+            Err(Failure::Unsent(away)) => {
                 tracing::error!("rate limits are counted later: {away}");
                 let now = unix_now();
                 batch.retain(|a| a.expires > now);
@@ -154,6 +157,14 @@ async fn add_forever(link: Arc<Kept<Link>>, mut inbox: mpsc::UnboundedReceiver<A
 pub(crate) fn add_to(pipeline: &mut Pipeline, name: &str, amount: u64, expires: i64) {
     let command = pipeline.cmd("EVAL").arg(ADD).arg(1);
     command.arg(name).arg(amount).arg(expires);
+}
+
+/// Why additions have no answer.
+pub(crate) enum Failure {
+    /// None was sent.
+    Unsent(Away),
+    /// They were sent, and nobody knows what became of them. Sent again, they might count twice.
+    Unheard(Away),
 }
 
 /// When a counter may be forgotten: a while after its window, for nodes whose clocks differ.
@@ -221,16 +232,22 @@ impl Link {
             .map_err(|e| self.lost(&e))
     }
 
-    /// Runs several commands in one round trip.
-    pub(crate) async fn pipeline<T: FromRedisValue>(
+    /// Adds to counters (see [`add_to`]) and answers their totals, each by itself: when Redis refuses one, the others are counted and must
+    /// not be sent again.
+    pub(crate) async fn add(
         &self,
-        pipeline: &Pipeline,
-    ) -> Result<Vec<T>, Away> {
-        let mut connection = self.connection().await?;
-        pipeline
-            .query_async(&mut connection)
-            .await
-            .map_err(|e| self.lost(&e))
+        mut additions: Pipeline,
+    ) -> Result<Vec<RedisResult<u64>>, Failure> {
+        let mut connection = self.connection().await.map_err(Failure::Unsent)?;
+        // The client does not say whether anything was sent on a connection that broke. So that one which broke before costs no counts, it
+        // is tried first; a refusal is an answer too.
+        let mut ping = ::redis::pipe();
+        ping.cmd("PING").ignore_errors();
+        let there: RedisResult<Vec<RedisResult<Value>>> = ping.query_async(&mut connection).await;
+        there.map_err(|e| Failure::Unsent(self.lost(&e)))?;
+        additions.ignore_errors();
+        let answers = additions.query_async(&mut connection).await;
+        answers.map_err(|e| Failure::Unheard(self.lost(&e)))
     }
 
     async fn connection(&self) -> Result<impl ConnectionLike + use<>, Away> {

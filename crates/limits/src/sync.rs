@@ -1,8 +1,8 @@
 //! Counting on each node, with what was counted exchanged through Redis every `sync_rate` seconds.
 //!
 //! Only the first request of a caller in a window waits for Redis, which tells it what the others have counted. Between two exchanges nodes do
-//! not know of each other: together they may admit as much more than the limit as they count in that time. When Redis is away, what
-//! was counted is kept and told later.
+//! not know of each other: together they may admit as much more than the limit as they count in that time. When Redis is away or refuses
+//! it, what was counted is kept and told later; what it may have counted although it did not answer is not told again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::kept::Kept;
 use crate::key::Key;
 use crate::meter::{Away, Limit, Subject};
-use crate::redis::{Link, add_to, until};
+use crate::redis::{Failure, Link, add_to, until};
 use crate::room::Room;
 use crate::settings::Redis;
 use crate::window::unix_now;
@@ -194,28 +194,56 @@ impl Synced {
                 add_to(&mut pipeline, &tally.name, news, tally.expires);
                 owns.push(own);
             }
-            match self.link.pipeline::<u64>(&pipeline).await {
-                Ok(totals) => {
-                    for ((tally, own), total) in batch.iter().zip(owns).zip(totals) {
-                        let told = tally.told.fetch_max(own, Ordering::AcqRel).max(own);
-                        tally
-                            .others
-                            .store(total.saturating_sub(told), Ordering::Release);
+            let tallies = batch.iter().zip(owns);
+            match self.link.add(pipeline).await {
+                Ok(answers) => {
+                    let mut refused = None;
+                    for ((tally, own), answer) in tallies.zip(answers) {
+                        match answer {
+                            Ok(total) => {
+                                let told = tally.tell(own);
+                                let others = total.saturating_sub(told);
+                                tally.others.store(others, Ordering::Release);
+                            }
+                            Err(e) => {
+                                self.keep(tally);
+                                refused = Some(e);
+                            }
+                        }
+                    }
+                    if let Some(e) = refused {
+                        tracing::error!("some rate limits are not exchanged: redis: {e}");
                     }
                 }
-                Err(away) => {
+                Err(Failure::Unheard(away)) => {
+                    tracing::error!("rate limits may not be exchanged: {away}");
+                    for (tally, own) in tallies {
+                        tally.tell(own);
+                    }
+                }
+                Err(Failure::Unsent(away)) => {
                     tracing::error!("rate limits are not exchanged: {away}");
-                    let now = unix_now();
-                    // Redis keeps nothing of a window that is over, and what was dropped for want of room is not kept here.
-                    let wanted = |t: &&Arc<Tally>| t.expires > now && Arc::strong_count(t) > 1;
-                    batch.iter().filter(wanted).for_each(|t| self.remember(t));
+                    batch.iter().for_each(|t| self.keep(t));
                 }
             }
+        }
+    }
+
+    /// Keeps what was not told for the next exchange.
+    fn keep(&self, tally: &Arc<Tally>) {
+        // Redis keeps nothing of a window that is over, and what was dropped for want of room is not kept here.
+        if tally.expires > unix_now() && Arc::strong_count(tally) > 1 {
+            self.remember(tally);
         }
     }
 }
 
 impl Tally {
+    /// Redis knows of so many; answers how many it knows of now.
+    fn tell(&self, own: u64) -> u64 {
+        self.told.fetch_max(own, Ordering::AcqRel).max(own)
+    }
+
     fn reserve(&self, most: u64) -> Result<u64, u64> {
         let mut own = self.own.load(Ordering::Acquire);
         loop {

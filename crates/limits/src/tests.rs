@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use silverback_plugin::exchange::{FakeCounters, FakeServices};
 use silverback_plugin::{InstanceInfo, PluginEnv, Services};
 use silverback_testkit::redis::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use uuid::Uuid;
 
 use crate::{Away, Identifier, Meter, Period, Policy, Redis, Series, unix_seconds};
@@ -149,6 +152,8 @@ async fn a_node_that_only_reads_asks_the_database_once_a_second() {
     settle().await;
     assert_eq!(counters.calls(), 2);
     assert_eq!(counters.total(), 0);
+    // Nor does it leave anything there.
+    assert!(counters.keys().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,4 +228,96 @@ async fn nodes_exchange_additions_now_and_then() {
     nodes[1].add(WHO, now, &[1, 1, 1]);
     until(&nodes[0], now, [3, 3, 1]).await;
     until(&nodes[1], now, [3, 3, 1]).await;
+}
+
+/// The third value counted from the one that ends so is what is added to that counter.
+fn added(request: &str, counter: &str) -> Option<u64> {
+    let mut lines = request.split("\r\n");
+    lines.find(|l| l.ends_with(counter))?;
+    lines.nth(1)?.parse().ok()
+}
+
+/// A Redis that answers until something is to be added; then it hangs up without a word. What was to be added to the counters that end so
+/// comes out of the channel.
+async fn hanging_up(counter: &'static str) -> (Value, UnboundedReceiver<u64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (heard, amounts) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            while let Ok(n @ 1..) = client.read(&mut request).await {
+                let text = String::from_utf8_lossy(&request[..n]).into_owned();
+                if let Some(amount) = added(&text, counter) {
+                    let _ = heard.send(amount);
+                    break;
+                }
+                let commands = text.split("\r\n").filter(|l| l.starts_with('*')).count();
+                client
+                    .write_all("+OK\r\n".repeat(commands).as_bytes())
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    (json!({ "host": "127.0.0.1", "port": port }), amounts)
+}
+
+#[tokio::test]
+async fn what_redis_may_have_counted_is_not_told_again() {
+    for synced in [true, false] {
+        let (settings, mut amounts) = hanging_up(":a:hour").await;
+        let redis = redis(settings);
+        let policy = if synced {
+            Policy::Synced(&redis, 0.02)
+        } else {
+            Policy::Redis(&redis)
+        };
+        let services = FakeServices::default();
+        let node = meter(policy, true, &services);
+        let now = now();
+        for amount in [2, 1] {
+            node.add(WHO, now, &[amount, 0, 0]);
+            let heard = tokio::time::timeout(Duration::from_secs(10), amounts.recv());
+            assert_eq!(heard.await.unwrap(), Some(amount), "{synced}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_redis_refuses_does_not_count_the_rest_again() {
+    let server = Server::start().unwrap();
+    let mut settings = server.settings();
+    settings["database"] = 0.into();
+    let redis = redis(settings);
+    let services = [(); 2].map(|()| FakeServices::default());
+    let nodes = [0, 1].map(|i: usize| meter(Policy::Synced(&redis, 0.02), true, &services[i]));
+    let now = now();
+    let instance = InstanceInfo {
+        route: Some(Uuid::from_u128(2)),
+        ..InstanceInfo::default()
+    };
+    let name = |series, period: Period| {
+        let series = Series::new("test", &instance).named(series);
+        series.name(WHO, period.window(now).start, period)
+    };
+    let (good, bad) = (name("a", Period::Hour), name("b", Period::Day));
+    server.command(&format!("LPUSH {bad} x")).unwrap();
+    let reached = async |total: &str| {
+        let reached = async {
+            while server.command(&format!("INCRBY {good} 0")).unwrap() != total {
+                tokio::task::yield_now().await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(10), reached);
+        reached.await.unwrap();
+    };
+    nodes[0].add(WHO, now, &[2, 0, 1]);
+    reached(":2").await;
+    // With what was refused before.
+    nodes[0].add(WHO, now, &[1, 0, 0]);
+    reached(":3").await;
+    server.command(&format!("DEL {bad}")).unwrap();
+    until(&nodes[1], now, [3, 0, 1]).await;
+    assert_eq!(read(&nodes[0], now).await.unwrap(), [3, 0, 1]);
 }

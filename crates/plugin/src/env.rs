@@ -137,7 +137,7 @@ pub struct Increment {
     pub window: i64,
     /// When the counter may be forgotten, seconds since 1970.
     pub expires: i64,
-    /// By how much.
+    /// By how much; 0 only reads.
     pub amount: u64,
 }
 

@@ -220,6 +220,7 @@ pub struct Exchange {
     host: String,
     client_ip: IpAddr,
     at: SystemTime,
+    waited: Duration,
     caller: Option<Arc<Consumer>>,
     caller_credential: Option<Arc<Credential>>,
     directory: FakeDirectory,
@@ -251,6 +252,7 @@ impl Exchange {
             host: "localhost".to_owned(),
             client_ip: IpAddr::from([127, 0, 0, 1]),
             at: SystemTime::now(),
+            waited: Duration::ZERO,
             caller: None,
             caller_credential: None,
             directory: FakeDirectory::default(),
@@ -310,6 +312,12 @@ impl Exchange {
     /// When the request arrived.
     pub fn at(mut self, time: SystemTime) -> Self {
         self.at = time;
+        self
+    }
+
+    /// How long after its arrival it comes to the plugin.
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.waited = wait;
         self
     }
 
@@ -409,6 +417,10 @@ impl Exchange {
         );
         facts.peer_trusted = self.peer_trusted;
         facts.started_at = self.at;
+        facts.started = facts
+            .started
+            .checked_sub(self.waited)
+            .unwrap_or_else(|| panic!("{:?} is too long", self.waited));
         facts.server = Some(IpAddr::from([127, 0, 0, 1]));
         (facts.connection, facts.connection_requests) = (7, 1);
         facts.log_values.want(P::PHASES.has(Phases::LOG));

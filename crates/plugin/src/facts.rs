@@ -178,6 +178,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The present moment, by the request's clock. Access may come long after the head: other plugins wait for the body.
+    pub fn now(&self) -> SystemTime {
+        self.started_at + self.started.elapsed()
+    }
+
     /// Facts of a request that has just arrived.
     pub fn new(request_id: [u8; 32], peer: SocketAddr, scheme: &'static str, port: u16) -> Self {
         Facts {

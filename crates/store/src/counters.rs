@@ -1,17 +1,13 @@
 //! Counters that nodes share, for plugins that count over a cluster.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use serde_json::Value;
 use tokio_postgres::Row;
 
 use crate::StoreError;
-use crate::cell::{Cell, now_micros};
+use crate::cell::Cell;
 use crate::pool::{Pool, in_order, plain, rows};
-
-/// How often a node looks for counters that are over.
-const SWEEP_MICROS: i64 = 30_000_000;
 
 /// Adds what is in JSON (`[[key, window, expires, amount], ..]`) and answers the totals.
 const ADD: &str = "insert into rate_limiting_counters as c (key, window_start, expires_at, value) \
@@ -21,9 +17,16 @@ const ADD: &str = "insert into rate_limiting_counters as c (key, window_start, e
        expires_at = greatest(c.expires_at, excluded.expires_at) \
      returning key, window_start, value";
 
+/// Answers the totals of what is in JSON (`[[key, window], ..]`), where there are any.
+const READ: &str = "select c.key, c.window_start, c.value from jsonb_array_elements($1::jsonb) as x \
+     join rate_limiting_counters as c on c.key = x->>0 and c.window_start = (x->>1)::bigint";
+
 /// One at a time would be slow; waiting for those who add would be slower.
 const SWEEP: &str = "delete from rate_limiting_counters where ctid = any(array(select ctid from rate_limiting_counters \
-     where expires_at < now() limit 1000 for update skip locked))";
+     where expires_at < now() limit $1 for update skip locked))";
+
+/// Counters removed by one statement, so that none takes long.
+const SWEPT_AT_ONCE: u32 = 1000;
 
 /// What to add to a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,19 +45,16 @@ pub struct Increment<'a> {
 #[derive(Clone)]
 pub struct PgCounters {
     pool: Pool,
-    swept: Arc<AtomicI64>,
 }
 
 impl PgCounters {
     pub(crate) fn new(pool: Pool) -> Self {
-        PgCounters {
-            pool,
-            swept: Arc::default(),
-        }
+        PgCounters { pool }
     }
 
     /// Adds to counters and answers their totals in the same order, in one round trip. Additions of all nodes add up exactly; a crash of
-    /// Postgres may forget the last half second, because waiting for the disk would make every count as dear as a write.
+    /// Postgres may forget the last half second, because waiting for the disk would make every count as dear as a write. Where there is
+    /// nothing to add nothing is written.
     ///
     /// # Errors
     /// `Unavailable`, `Internal`.
@@ -68,15 +68,22 @@ impl PgCounters {
             let e = sums.entry((i.key, i.window)).or_default();
             *e = (e.0.max(i.expires), e.1.saturating_add(i.amount));
         }
-        let list: Vec<_> = sums
-            .iter()
-            .map(|((k, w), (e, a))| {
-                serde_json::json!([k, w, e, i64::try_from(*a).unwrap_or(i64::MAX)])
-            })
-            .collect();
-        let answer = self
-            .run(&[Cell::Json(serde_json::Value::from(list).to_string())])
-            .await?;
+        let (mut added, mut read) = (Vec::new(), Vec::new());
+        for ((k, w), (e, a)) in sums {
+            if a > 0 {
+                let a = i64::try_from(a).unwrap_or(i64::MAX);
+                added.push(serde_json::json!([k, w, e, a]));
+            } else {
+                read.push(serde_json::json!([k, w]));
+            }
+        }
+        let cell = |list| [Cell::Json(Value::Array(list).to_string())];
+        let answer = if added.is_empty() {
+            self.pool.query(READ, &cell(read)).await?
+        } else {
+            let read = (!read.is_empty()).then(|| cell(read));
+            self.run(&cell(added), read.as_ref()).await?
+        };
         let mut totals: BTreeMap<(&str, i64), u64> = BTreeMap::new();
         for r in &answer {
             totals.insert(
@@ -88,37 +95,50 @@ impl PgCounters {
             .iter()
             .map(|i| totals.get(&(i.key, i.window)).copied().unwrap_or_default())
             .collect();
-        self.sweep_now_and_then();
         Ok(out)
     }
 
-    /// Removes counters that are over, at most 1000. Answers how many went.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Internal`.
-    pub async fn sweep(&self) -> Result<u64, StoreError> {
-        self.swept.store(now_micros(), Ordering::Relaxed);
+    /// Removes counters that are over. Answers how many went.
+    pub(crate) async fn sweep(&self) -> Result<u64, StoreError> {
         let lease = self.pool.get().await?;
-        let work = async { lease.execute(SWEEP, &[]).await };
-        let gone = self.pool.within(work).await??;
+        let mut gone = 0;
+        loop {
+            let most = i64::from(SWEPT_AT_ONCE);
+            let work = async { lease.execute(SWEEP, &[&most]).await };
+            let now = self.pool.within(work).await??;
+            gone += now;
+            if now < u64::from(SWEPT_AT_ONCE) {
+                break;
+            }
+        }
         lease.keep();
         Ok(gone)
     }
 
-    async fn run(&self, cells: &[Cell]) -> Result<Vec<Row>, StoreError> {
+    /// Adds, and reads others.
+    async fn run(
+        &self,
+        added: &[Cell; 1],
+        read: Option<&[Cell; 1]>,
+    ) -> Result<Vec<Row>, StoreError> {
         let lease = self.pool.get().await?;
         let work = async {
-            let statement = lease.prepare_cached(ADD).await?;
-            let answers = in_order(vec![
+            let add = lease.prepare_cached(ADD).await?;
+            let look = match read {
+                Some(cells) => Some((lease.prepare_cached(READ).await?, cells)),
+                None => None,
+            };
+            let mut statements = vec![
                 plain(&lease, "begin; set local synchronous_commit = off"),
-                Box::pin(rows(&lease, &statement, cells)),
-                plain(&lease, "commit"),
-            ])
-            .await;
-            let mut all = answers
-                .into_iter()
-                .collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
-            Ok::<_, tokio_postgres::Error>(all.swap_remove(1))
+                Box::pin(rows(&lease, &add, added)),
+            ];
+            if let Some((look, cells)) = &look {
+                statements.push(Box::pin(rows(&lease, look, *cells)));
+            }
+            statements.push(plain(&lease, "commit"));
+            let answers = in_order(statements).await.into_iter();
+            let answers = answers.collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
+            Ok::<_, tokio_postgres::Error>(answers.into_iter().flatten().collect())
         };
         let done = self.pool.within(work).await?;
         if done
@@ -128,23 +148,5 @@ impl PgCounters {
             lease.keep();
         }
         Ok(done?)
-    }
-
-    fn sweep_now_and_then(&self) {
-        let (now, last) = (now_micros(), self.swept.load(Ordering::Relaxed));
-        if now - last < SWEEP_MICROS
-            || self
-                .swept
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
-        {
-            return;
-        }
-        let me = self.clone();
-        tokio::spawn(async move {
-            if let Err(e) = me.sweep().await {
-                tracing::debug!("old counters are still there: {e}");
-            }
-        });
     }
 }

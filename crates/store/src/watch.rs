@@ -31,7 +31,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const MANY: usize = 20_000;
 /// The longest a full load may take.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
-/// How often old log entries and expired rows are looked for.
+/// How often old log entries, expired rows and counters that are over are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 /// How many changes of the log are kept at least, whatever is said about the history: nodes that were away catch up with them.
 const KEPT_CHANGES: i64 = MANY as i64;
@@ -400,7 +400,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes expired rows and log entries that are old, unless another node is at it.
+    /// Deletes expired rows, log entries that are old and counters that are over, unless another node is at it.
     pub(crate) async fn keep_house(&self) -> Result<(), StoreError> {
         let lease = self.pool().get().await?;
         let work = async {
@@ -414,6 +414,7 @@ impl Store {
         if self.pool().within(work).await?? {
             self.purge_expired().await?;
             self.prune(self.history().max(KEPT_CHANGES)).await?;
+            self.counters().sweep().await?;
             // The lease would be gone if this took longer than Postgres lets a transaction idle; then the lock is gone as well.
         }
         self.pool().within(lease.batch_execute("commit")).await??;

@@ -21,9 +21,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header, request};
 use silverback_plugin::schema::EntityCheck;
 use silverback_plugin::{
-    AccessCtx, AdminEndpoint, Body, BodyCtx, ConfigError, Facts, Flow, Handler, HeaderKey,
-    PhaseResult, Phases, Plugin, PluginEnv, PluginError, Response, ResponseCtx, ResponseHead,
-    Services,
+    AccessCtx, AdminEndpoint, Body, BodyCtx, ConfigError, Flow, Handler, HeaderKey, PhaseResult,
+    Phases, Plugin, PluginEnv, PluginError, Response, ResponseCtx, ResponseHead, Services,
 };
 
 use caches::Cache;
@@ -155,7 +154,7 @@ impl Handler for ProxyCache {
         let mut answer = None;
         if self.is_cacheable(ctx, &asked) {
             let key = self.keys.make(ctx);
-            let moment = now(ctx.facts);
+            let moment = ctx.facts.now();
             let now = unix(moment);
             // An answer to another request that has the same key is none.
             let kept = self.cache.get(&key.digest, moment);
@@ -189,7 +188,7 @@ impl Handler for ProxyCache {
     }
 
     fn header_filter(&self, ctx: &mut ResponseCtx<'_>) -> Result<(), PluginError> {
-        let now = now(ctx.facts);
+        let now = ctx.facts.now();
         let Some(found) = ctx.facts.slots.get_mut::<Found>() else {
             return Ok(());
         };
@@ -343,9 +342,4 @@ fn is_bare(request: &request::Parts) -> bool {
     matches!(request.method, Method::GET | Method::HEAD)
         && !has(header::CONTENT_LENGTH)
         && !has(header::TRANSFER_ENCODING)
-}
-
-/// The present moment, by the request's clock.
-fn now(facts: &Facts) -> SystemTime {
-    facts.started_at + facts.started.elapsed()
 }

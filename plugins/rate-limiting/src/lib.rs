@@ -109,7 +109,7 @@ impl Plugin for RateLimiting {
 
 impl Handler for RateLimiting {
     fn access(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
-        let now = unix_seconds(ctx.facts.started_at);
+        let now = unix_seconds(ctx.facts.now());
         let who = self.limit_by.of(ctx);
         let mut used = [0; MAX_LIMITS];
         match self.meter.take(who, now, &mut used) {
@@ -119,7 +119,7 @@ impl Handler for RateLimiting {
     }
 
     async fn access_async(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
-        let now = unix_seconds(ctx.facts.started_at);
+        let now = unix_seconds(ctx.facts.now());
         let who = self.limit_by.of(ctx);
         let mut used = [0; MAX_LIMITS];
         let taken = self.meter.take_async(who, now, &mut used).await;

@@ -142,6 +142,16 @@ async fn clients_are_told_their_limits_as_kong_tells_them() {
 }
 
 #[tokio::test]
+async fn a_request_counts_when_it_comes_to_be_counted() {
+    let plugin = plugin(json!({ "minute": 1 }));
+    let wait = Duration::from_secs(26);
+    let done = get().after(wait).run_on(&plugin).await;
+    assert_eq!(done.passed().header("ratelimit-reset"), Some("60"));
+    let next = get().at(now() + wait).run_on(&plugin).await;
+    next.exit_status(429);
+}
+
+#[tokio::test]
 async fn the_tightest_limit_speaks_for_several() {
     let plugin = plugin(json!({ "minute": 2, "hour": 10, "day": 100 }));
     let names = [

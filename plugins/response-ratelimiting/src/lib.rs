@@ -155,7 +155,7 @@ impl ResponseRateLimiting {
     fn nothing_seen(&self, ctx: &AccessCtx<'_>) -> Seen {
         Seen {
             who: self.caller.of(ctx.facts),
-            now: unix_seconds(ctx.facts.started_at),
+            now: unix_seconds(ctx.facts.now()),
             used: SmallVec::from_elem(0, self.meter.limits().len()),
             stopped: false,
         }

@@ -161,6 +161,17 @@ async fn what_clients_are_told_was_left_before_their_request() {
 }
 
 #[tokio::test]
+async fn a_slow_response_leaves_what_was_counted_after_its_request() {
+    let plugin = plugin(json!({ "limits": { "v": { "minute": 2 } } }));
+    let at = SystemTime::now() - Duration::from_secs(300);
+    let later = at + Duration::from_secs(180);
+    costs("v=2").at(later).run_on(&plugin).await.passed();
+    costs("v=1").at(at).run_on(&plugin).await;
+    let done = free().at(later).run_on(&plugin).await;
+    assert_eq!(told(&done, &["remaining-v"]), some(&["0"]));
+}
+
+#[tokio::test]
 async fn a_response_that_costs_what_is_used_up_is_replaced_and_costs_nothing() {
     let plugin = plugin(json!({ "limits": { "v": { "hour": 2 }, "w": { "hour": 5 } } }));
     costs("v=2").run_on(&plugin).await.passed();

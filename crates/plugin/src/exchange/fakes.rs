@@ -294,7 +294,11 @@ impl ClusterCounters for FakeCounters {
         }
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         let add = |i: &Increment| {
-            let total = totals.entry((i.key.clone(), i.window)).or_default();
+            let counter = (i.key.clone(), i.window);
+            if i.amount == 0 {
+                return totals.get(&counter).copied().unwrap_or_default();
+            }
+            let total = totals.entry(counter).or_default();
             *total += i.amount;
             *total
         };
