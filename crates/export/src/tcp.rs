@@ -72,14 +72,21 @@ impl TcpSender {
         if let Some(mut before) = kept.take()
             && before.since.elapsed() < self.keepalive
             && before.stream.is_open()
-            && before.stream.write(bytes, self.timeout).await.is_ok()
         {
-            before.since = Instant::now();
-            *kept = Some(before);
-            return Ok(());
+            let mut written = 0;
+            match before.stream.write(bytes, self.timeout, &mut written).await {
+                Ok(()) => {
+                    before.since = Instant::now();
+                    *kept = Some(before);
+                    return Ok(());
+                }
+                // The server may have some of it, and must not count it twice.
+                Err(e) if written > 0 => return Err(SendError::Send(e)),
+                Err(_) => {}
+            }
         }
         let mut stream = self.connect().await?;
-        let written = stream.write(bytes, self.timeout).await;
+        let written = stream.write(bytes, self.timeout, &mut 0).await;
         written.map_err(SendError::Send)?;
         *kept = Some(Kept {
             stream,
@@ -145,14 +152,28 @@ impl Stream {
         }
     }
 
-    async fn write(&mut self, bytes: &[u8], limit: Duration) -> io::Result<()> {
+    /// Writes all of it; `written` tells of how much the system took, also when that fails.
+    async fn write(
+        &mut self,
+        bytes: &[u8],
+        limit: Duration,
+        written: &mut usize,
+    ) -> io::Result<()> {
         within(limit, async {
-            match self {
-                Stream::Plain(s) => s.write_all(bytes).await,
-                Stream::Tls(s) => {
-                    s.write_all(bytes).await?;
-                    s.flush().await
+            while *written < bytes.len() {
+                let left = &bytes[*written..];
+                let n = match self {
+                    Stream::Plain(s) => s.write(left).await?,
+                    Stream::Tls(s) => s.write(left).await?,
+                };
+                if n == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
                 }
+                *written += n;
+            }
+            match self {
+                Stream::Plain(s) => s.flush().await,
+                Stream::Tls(s) => s.flush().await,
             }
         })
         .await

@@ -101,13 +101,32 @@ impl Response {
 
 /// A plugin failed while it handled a request: logged, and answered with status 500 and Kong's `An unexpected error occurred`.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct PluginError(pub Cow<'static, str>);
+#[error("{text}")]
+pub struct PluginError {
+    text: Cow<'static, str>,
+    body_too_long: bool,
+}
 
 impl PluginError {
     /// With that text in the log.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        PluginError(text.into())
+        PluginError {
+            text: text.into(),
+            body_too_long: false,
+        }
+    }
+
+    /// The request's body is longer than what was to be read of it, or than what can be read.
+    pub fn body_too_long() -> Self {
+        PluginError {
+            body_too_long: true,
+            ..Self::new("the request's body is too long")
+        }
+    }
+
+    /// Whether it is [`PluginError::body_too_long`], which plugins may have another answer to than to a body that did not arrive.
+    pub fn is_body_too_long(&self) -> bool {
+        self.body_too_long
     }
 }
 

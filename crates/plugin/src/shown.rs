@@ -10,6 +10,9 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::edits::{HeaderEdit, UpstreamEdits};
 
+/// As many arguments of a query or of a form Kong sees (`lua_max_uri_args`, `lua_max_post_args`). It also bounds the work that a long query makes.
+const MOST_ARGUMENTS: usize = 100;
+
 /// A name's values, in order; `None` where a name stands alone.
 type Values<'a> = SmallVec<[Option<Cow<'a, str>>; 1]>;
 
@@ -48,7 +51,7 @@ impl<'a> Shown<'a> {
         shown
     }
 
-    /// The arguments of a query or of a form, decoded.
+    /// The first hundred arguments of a query or of a form, decoded.
     pub fn arguments(query: &'a [u8]) -> Self {
         let mut shown = Shown::default();
         for (name, value) in arguments(query) {
@@ -141,15 +144,17 @@ impl Serialize for Lists<'_, '_> {
     }
 }
 
-/// The arguments of a query or of a form in order, decoded; one without `=` has no value.
+/// The first hundred arguments of a query or of a form in order, decoded; one without `=` has no value.
 pub fn arguments(query: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Option<Cow<'_, str>>)> {
-    query.split(|b| *b == b'&').filter_map(|piece| {
+    let pieces = query.split(|b| *b == b'&').filter_map(|piece| {
         let (name, value) = match piece.iter().position(|b| *b == b'=') {
-            Some(i) => (&piece[..i], Some(decode(&piece[i + 1..]))),
+            Some(i) => (&piece[..i], Some(&piece[i + 1..])),
             None => (piece, None),
         };
-        (!name.is_empty()).then(|| (decode(name), value))
-    })
+        (!name.is_empty()).then_some((name, value))
+    });
+    let first = pieces.take(MOST_ARGUMENTS);
+    first.map(|(name, value)| (decode(name), value.map(decode)))
 }
 
 fn decode(text: &[u8]) -> Cow<'_, str> {
@@ -207,6 +212,18 @@ mod tests {
             serde_json::to_value(shown.lists()).unwrap(),
             json!({ "a": ["1", "~ x"], "b": [true], "c": [""], "d d": ["1"] })
         );
+    }
+
+    #[test]
+    fn as_many_arguments_are_shown_as_kong_sees() {
+        let query: Vec<_> = (0..=100).map(|n| format!("a{n}=1&&=none")).collect();
+        let query = query.join("&");
+        let shown = Shown::arguments(query.as_bytes());
+        assert_eq!(shown.0.len(), 100);
+        assert_eq!(shown.get("a99"), Some("1"));
+        let same = "a=1&".repeat(101);
+        let shown = serde_json::to_value(Shown::arguments(same.as_bytes())).unwrap();
+        assert_eq!(shown["a"].as_array().unwrap().len(), 100);
     }
 
     #[test]

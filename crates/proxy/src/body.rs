@@ -105,7 +105,7 @@ impl<'a> Body<'a> {
             .get(header::CONTENT_LENGTH)
             .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
         if length.is_some_and(|l| l > max) {
-            return Err(PluginError::new("request body is too long"));
+            return Err(PluginError::body_too_long());
         }
         if headers.get(header::EXPECT).is_some() {
             // The client waits for a word before it sends.
@@ -144,7 +144,7 @@ impl<'a> Body<'a> {
                 break;
             };
             if all.len() + piece.len() > max {
-                return Err(PluginError::new("request body is too long"));
+                return Err(PluginError::body_too_long());
             }
             all.extend_from_slice(&piece);
         }
@@ -162,9 +162,7 @@ fn failed(e: Box<pingora_core::Error>) -> PluginError {
 impl BodySource for Body<'_> {
     async fn read(&mut self, max: usize) -> Result<Bytes, PluginError> {
         match &self.state {
-            State::Whole(body) if body.len() > max => {
-                Err(PluginError::new("request body is too long"))
-            }
+            State::Whole(body) if body.len() > max => Err(PluginError::body_too_long()),
             State::Whole(body) => Ok(body.clone()),
             State::Lost => Err(PluginError::new("request body could not be read")),
             State::Unread => self.read_all(max).await,

@@ -44,6 +44,8 @@ pub(crate) struct Exchange {
     pub(crate) body_sent: bool,
     /// How much of the body was taken from the client while proxying.
     pub(crate) body_seen: u64,
+    /// `body_filter` was told that the response's body is over, with its head already.
+    pub(crate) body_over: bool,
     pub(crate) logged: bool,
 }
 
@@ -69,6 +71,7 @@ impl Exchange {
             debug: false,
             body_sent: false,
             body_seen: 0,
+            body_over: false,
             logged: false,
         }
     }

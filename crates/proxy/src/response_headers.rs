@@ -163,14 +163,25 @@ pub(crate) fn without_body(resp: &mut ResponseHeader) -> Result<()> {
     Ok(())
 }
 
-/// A plugin took the length away: the body must be delimited in another way.
-pub(crate) fn reframe(resp: &mut ResponseHeader, client: &RequestHeader) -> Result<()> {
-    let bodyless = client.method == http::Method::HEAD
+/// Whether a response has a body, and it is empty. That it has one at all is nginx' word: where it sends a head alone it runs no `body_filter`.
+pub(crate) fn has_empty_body(resp: &ResponseHeader, client: &RequestHeader) -> bool {
+    let length = resp.headers.get(header::CONTENT_LENGTH);
+    length.is_some_and(|l| l == "0") && !is_bodyless(resp, client)
+}
+
+/// Whether a response is a head alone.
+fn is_bodyless(resp: &ResponseHeader, client: &RequestHeader) -> bool {
+    client.method == http::Method::HEAD
         || resp.status.is_informational()
         || matches!(
             resp.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        );
+        )
+}
+
+/// A plugin took the length away: the body must be delimited in another way.
+pub(crate) fn reframe(resp: &mut ResponseHeader, client: &RequestHeader) -> Result<()> {
+    let bodyless = is_bodyless(resp, client);
     let framed = resp.headers.contains_key(header::CONTENT_LENGTH)
         || resp.headers.contains_key(header::TRANSFER_ENCODING);
     if !bodyless && !framed && client.version == Version::HTTP_11 {

@@ -169,9 +169,15 @@ impl ProxyHttp for Proxy {
             if x.edits.method == Some(Method::HEAD) && session.req_header().method != Method::HEAD {
                 response_headers::without_body(response)?;
             }
+            let is_empty = response_headers::has_empty_body(response, session.req_header());
             if x.chain().has(Phases::HEADER_FILTER) {
                 responses::header_filter(session, x, response);
                 response_headers::reframe(response, session.req_header())?;
+            }
+            // Pingora calls no filter for a body that ends with the head.
+            if is_empty && x.chain().has(Phases::BODY_FILTER) {
+                responses::body_filter(x, &mut None, true);
+                x.body_over = true;
             }
             if response_headers::unchunk(response, session.req_header()) {
                 session.set_keepalive(None);
@@ -188,7 +194,7 @@ impl ProxyHttp for Proxy {
         x: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         // Another protocol's bytes are no body.
-        if x.chain().has(Phases::BODY_FILTER) && !session.was_upgraded() {
+        if x.chain().has(Phases::BODY_FILTER) && !session.was_upgraded() && !x.body_over {
             guard(|| {
                 responses::body_filter(x, body, end);
                 Ok(())

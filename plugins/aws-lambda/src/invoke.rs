@@ -37,7 +37,12 @@ pub(crate) struct Lambda {
     caller: Caller,
     invocation_type: HeaderValue,
     log_type: HeaderValue,
+    /// What is shared is made anew when nobody holds it.
+    _shared: SharedClient,
 }
+
+/// The client, the same for all configurations with these times, so that connections outlive a change of configuration.
+type SharedClient = Arc<Result<HttpClient, HttpError>>;
 
 /// Who invokes it.
 #[derive(Debug)]
@@ -47,14 +52,14 @@ enum Caller {
 }
 
 /// Why a function was not invoked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum InvokeError {
     /// The request cannot be made.
     #[error("the request cannot be signed: {0}")]
     Sign(String),
     /// There was no answer.
     #[error("no answer from {0}: {1}")]
-    Http(String, HttpError),
+    Http(String, Arc<HttpError>),
     /// The role was not given.
     #[error("the role cannot be assumed: {0}")]
     Role(String),
@@ -70,7 +75,11 @@ impl Lambda {
         if config.proxy_url.is_some() {
             return Err(ConfigError::new("proxy_url", "is not supported"));
         }
-        let client = client(config, env)?;
+        let shared = client(config, env)?;
+        let client = match &*shared {
+            Ok(client) => client.clone(),
+            Err(e) => return Err(ConfigError::new("disable_https", e.to_string())),
+        };
         let region = config
             .aws_region
             .clone()
@@ -106,6 +115,7 @@ impl Lambda {
             },
             invocation_type: value("invocation_type", &config.invocation_type)?,
             log_type: value("log_type", &config.log_type)?,
+            _shared: shared,
         }))
     }
 
@@ -147,7 +157,7 @@ impl Service {
             .map_err(|e| InvokeError::Sign(e.to_string()))?;
         let answer = self.client.send(request).await;
         let host = || self.uri.authority().map_or("", |a| a.as_str()).to_owned();
-        answer.map_err(|e| InvokeError::Http(host(), e))
+        answer.map_err(|e| InvokeError::Http(host(), e.into()))
     }
 
     fn sign(
@@ -184,22 +194,17 @@ impl Service {
     }
 }
 
-/// The client, the same for all configurations with these times, so that connections outlive a change of configuration.
-fn client(config: &Config, env: &PluginEnv<'_>) -> Result<HttpClient, ConfigError> {
+fn client(config: &Config, env: &PluginEnv<'_>) -> Result<SharedClient, ConfigError> {
     let millis = |field: &str, ms: f64| {
         Duration::try_from_secs_f64(ms / 1000.0).map_err(|e| ConfigError::new(field, e.to_string()))
     };
     let timeout = millis("timeout", config.timeout)?;
     let keepalive = millis("keepalive", config.keepalive)?;
     let key = format!("aws-lambda:{timeout:?}:{keepalive:?}");
-    let made: Arc<Result<HttpClient, HttpError>> = env.shared(&key, || {
+    Ok(env.shared(&key, || {
         let client = HttpClient::new(timeout, keepalive, true)?;
         Ok(client.longest_answer(LONGEST_ANSWER))
-    });
-    match &*made {
-        Ok(client) => Ok(client.clone()),
-        Err(e) => Err(ConfigError::new("disable_https", e.to_string())),
-    }
+    }))
 }
 
 fn uri(config: &Config, region: &str, function: &str) -> Result<Uri, InvalidUri> {
@@ -229,6 +234,8 @@ fn uri(config: &Config, region: &str, function: &str) -> Result<Uri, InvalidUri>
 #[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
+    use silverback_plugin::InstanceInfo;
+    use silverback_plugin::exchange::FakeServices;
 
     use super::*;
     use crate::tests::settings;
@@ -259,6 +266,20 @@ mod tests {
             ),
             "http://127.0.0.1:8080/2015-03-31/functions/f/invocations"
         );
+    }
+
+    #[test]
+    fn configurations_share_a_client() {
+        let env = PluginEnv {
+            instance: &InstanceInfo::default(),
+            services: &FakeServices::default(),
+        };
+        let make = |function: &str| {
+            let given = json!({"aws_region": "eu-west-1", "aws_key": "k", "aws_secret": "s", "function_name": function});
+            let made = Lambda::new(&settings(given), &env, |_| None);
+            made.unwrap().unwrap()
+        };
+        assert!(Arc::ptr_eq(&make("f")._shared, &make("g")._shared));
     }
 
     /// `post-vanilla` of the examples that AWS published for Signature Version 4.

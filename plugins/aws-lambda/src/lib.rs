@@ -12,9 +12,11 @@ mod sts;
 #[cfg(test)]
 mod tests;
 
+use http::StatusCode;
 use silverback_plugin::schema::EntityCheck;
 use silverback_plugin::{
     AccessCtx, ConfigError, Flow, Handler, PhaseResult, Phases, Plugin, PluginEnv, PluginError,
+    Response,
 };
 
 use answer::Answers;
@@ -54,7 +56,14 @@ impl Plugin for AwsLambda {
 impl Handler for AwsLambda {
     async fn access_async(&self, ctx: &mut AccessCtx<'_>) -> PhaseResult {
         let lambda = self.lambda.as_ref().map_err(|e| PluginError::new(*e))?;
-        let payload = self.payload.of(ctx).await?;
+        let payload = match self.payload.of(ctx).await {
+            Ok(payload) => payload,
+            Err(e) if e.is_body_too_long() => {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                return Ok(Flow::Exit(Response::error(status, "Payload too large")));
+            }
+            Err(e) => return Err(e),
+        };
         let answer = lambda.invoke(payload).await;
         let answer = answer.map_err(|e| PluginError::new(e.to_string()))?;
         Ok(Flow::Exit(self.answers.response(answer)?))

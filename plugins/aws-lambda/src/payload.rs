@@ -1,6 +1,7 @@
 //! What the function gets: the request as JSON, in one of three forms.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::UNIX_EPOCH;
 
@@ -99,22 +100,27 @@ impl Payload {
     async fn read(&self, ctx: &mut AccessCtx<'_>) -> Result<Option<Bytes>, PluginError> {
         let length = ctx.request.header(header::CONTENT_LENGTH);
         let length = length.and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-        let too_large = |length: usize| {
-            let skip = self.skip_large && length > LARGE;
-            if skip {
-                tracing::error!(
-                    plugin = "aws-lambda",
-                    "a body of {length} bytes is not given to the function: skip_large_bodies"
-                );
-            }
-            skip
+        let too_large = |length: usize| self.skip_large && length > LARGE;
+        let skipped = |length: &dyn Display| {
+            tracing::error!(
+                plugin = "aws-lambda",
+                "a body of {length} bytes is not given to the function: skip_large_bodies"
+            );
+            Ok(None)
         };
-        if length.is_some_and(too_large) {
-            return Ok(None);
+        if let Some(length) = length.filter(|l| too_large(*l)) {
+            return skipped(&length);
         }
-        let body = ctx.read_body(MAX_BODY).await?;
-        let none = body.is_empty() || (length.is_none() && too_large(body.len()));
-        Ok((!none).then_some(body))
+        let body = match ctx.read_body(MAX_BODY).await {
+            Ok(body) => body,
+            // More than can be read is more than the function is to have.
+            Err(e) if self.skip_large && e.is_body_too_long() => return skipped(&"too many"),
+            Err(e) => return Err(e),
+        };
+        if length.is_none() && too_large(body.len()) {
+            return skipped(&body.len());
+        }
+        Ok(Some(body).filter(|b| !b.is_empty()))
     }
 
     fn parts<'a>(

@@ -1,7 +1,7 @@
 //! Roles: credentials for a while, given by AWS' Security Token Service (`AssumeRole`).
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use aws_credential_types::Credentials;
@@ -19,6 +19,9 @@ use crate::invoke::{InvokeError, Service};
 /// So long before its end a session is not used any more.
 const MARGIN: Duration = Duration::from_secs(60);
 
+/// So long a failure is the answer to all.
+const FAILED_FOR: Duration = Duration::from_secs(3);
+
 /// A role that is assumed when it is needed, and again when its session ends.
 #[derive(Debug)]
 pub(crate) struct Role {
@@ -27,8 +30,8 @@ pub(crate) struct Role {
     /// Who asks.
     caller: Credentials,
     session: ArcSwapOption<Credentials>,
-    /// One asks for all.
-    asking: Mutex<()>,
+    /// One asks for all. Holds why it failed last, and when.
+    asking: Mutex<Option<(InvokeError, Instant)>>,
 }
 
 impl Role {
@@ -65,7 +68,7 @@ impl Role {
             question: question.into(),
             caller: caller.clone(),
             session: ArcSwapOption::empty(),
-            asking: Mutex::new(()),
+            asking: Mutex::new(None),
         }))
     }
 
@@ -74,13 +77,26 @@ impl Role {
         if let Some(session) = self.session.load_full().filter(|s| lasts(s)) {
             return Ok(session);
         }
-        let _asking = self.asking.lock().await;
+        let mut failed = self.asking.lock().await;
         if let Some(session) = self.session.load_full().filter(|s| lasts(s)) {
             return Ok(session);
         }
-        let session = Arc::new(self.ask().await?);
-        self.session.store(Some(session.clone()));
-        Ok(session)
+        // Those who waited for the answer would otherwise ask one after the other, each for as long as the first.
+        if let Some((why, _)) = failed.as_ref().filter(|(_, at)| at.elapsed() < FAILED_FOR) {
+            return Err(why.clone());
+        }
+        match self.ask().await {
+            Ok(session) => {
+                let session = Arc::new(session);
+                self.session.store(Some(session.clone()));
+                *failed = None;
+                Ok(session)
+            }
+            Err(e) => {
+                *failed = Some((e.clone(), Instant::now()));
+                Err(e)
+            }
+        }
     }
 
     async fn ask(&self) -> Result<Credentials, InvokeError> {
@@ -125,7 +141,48 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::tests::settings;
+
+    #[tokio::test]
+    async fn those_who_wait_share_a_failure() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sts = format!("http://{}/", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                counter.fetch_add(1, Ordering::Relaxed);
+                let mut request = Vec::new();
+                while !request.ends_with(b"RoleSessionName=kong") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                let answer =
+                    b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let config = settings(json!({"aws_assume_role_arn": "r", "aws_sts_endpoint_url": sts}));
+        let client = HttpClient::new(Duration::from_secs(60), Duration::ZERO, true).unwrap();
+        let caller = Credentials::new("k", "s", None, None, "test");
+        let role = Role::of(&config, &client, "eu-west-1", &caller);
+        let role = role.unwrap().unwrap();
+        let (a, b, c) = tokio::join!(role.credentials(), role.credentials(), role.credentials());
+        for failed in [a, b, c] {
+            assert_eq!(
+                failed.unwrap_err().to_string(),
+                "the role cannot be assumed: 403 Forbidden: no"
+            );
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn an_answer_has_a_key_and_its_end() {

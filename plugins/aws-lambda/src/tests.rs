@@ -212,6 +212,19 @@ async fn large_bodies_are_skipped_unless_they_are_wanted() {
 }
 
 #[tokio::test]
+async fn a_body_that_cannot_be_read_whole_is_skipped_or_refused() {
+    let request = || Exchange::post("/", "text/plain", vec![b'x'; (8 << 20) + 1]);
+    let skipping = json!({"forward_request_body": true, "forward_request_method": true});
+    let given = payload(request(), skipping).await;
+    assert_eq!(given["request_method"], "POST");
+    assert!(given.get("request_body").is_none());
+    let all = json!({
+        "aws_region": "eu-west-1", "aws_key": "k", "aws_secret": "s", "function_name": "f", "skip_large_bodies": false
+    });
+    request().run::<AwsLambda>(all).await.exit_status(413);
+}
+
+#[tokio::test]
 async fn requests_look_as_from_amazons_gateway() {
     let request = Exchange::post("/x?a=1&a=2&b", "text/plain", "hi")
         .host("api.shop.test")

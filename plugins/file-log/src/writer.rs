@@ -25,20 +25,27 @@ impl Queued for Line {
 pub(crate) struct File {
     path: PathBuf,
     /// Only the thread that writes takes it.
-    open: Mutex<Option<fs::File>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    file: Option<fs::File>,
+    /// Whether the last line has no end, because there was no room for the rest of it.
+    torn: bool,
 }
 
 impl File {
     pub(crate) fn new(path: &str) -> Self {
         File {
             path: path.into(),
-            open: Mutex::new(None),
+            open: Mutex::default(),
         }
     }
 
     fn append(&self, lines: &[u8], reopen: bool) -> io::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = open.take().filter(|_| !reopen);
+        let before = open.file.take().filter(|_| !reopen);
         let mut file = match before {
             Some(file) => file,
             None => fs::OpenOptions::new()
@@ -47,10 +54,32 @@ impl File {
                 .mode(0o644)
                 .open(&self.path)?,
         };
-        file.write_all(lines)?;
-        *open = Some(file);
+        // It may be another file by now.
+        open.torn = open.torn && file.metadata()?.len() > 0;
+        write(&mut file, lines, &mut open.torn)?;
+        open.file = Some(file);
         Ok(())
     }
+}
+
+/// Writes lines, after the end of one that is torn; `torn` tells whether the last one is then, also when that fails.
+fn write(to: &mut impl Write, mut lines: &[u8], torn: &mut bool) -> io::Result<()> {
+    if *torn {
+        to.write_all(b"\n")?;
+        *torn = false;
+    }
+    while !lines.is_empty() {
+        match to.write(lines) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                *torn = lines[n - 1] != b'\n';
+                lines = &lines[n..];
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 /// The receiver of the lines.
@@ -73,5 +102,48 @@ impl Deliver for Writer {
             Ok(Err(e)) => Err(format!("failed to write {}: {e}", self.0.path.display())),
             Err(e) => Err(e.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A disk with room for so many bytes more.
+    #[derive(Default)]
+    struct Disk {
+        room: usize,
+        bytes: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let n = bytes.len().min(self.room);
+            if n == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= n;
+            self.bytes.extend_from_slice(&bytes[..n]);
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_torn_is_not_continued() {
+        let mut disk = Disk::default();
+        let mut torn = false;
+        for (room, is_torn) in [(6, true), (0, true), (1, false), (4, false)] {
+            disk.room = room;
+            write(&mut disk, b"one\ntwo\n", &mut torn).unwrap_err();
+            assert_eq!(torn, is_torn, "{room}");
+        }
+        disk.room = 100;
+        write(&mut disk, b"last\n", &mut torn).unwrap();
+        assert_eq!(disk.bytes, b"one\ntw\none\nlast\n");
     }
 }

@@ -10,6 +10,9 @@ use crate::key::Key;
 use crate::store::{Kept, LARGEST};
 use crate::{AGE, X_CACHE_KEY, X_CACHE_STATUS};
 
+/// What it costs to count who shares the bytes of a header's name and value, more or less.
+const SHARED: usize = 96;
+
 /// An answer whose body has not come to its end.
 pub(crate) struct Capture {
     kept: Kept,
@@ -34,9 +37,12 @@ impl Capture {
         if length.is_some_and(|l| l > LARGEST) {
             return None;
         }
-        let all = head.spelled();
+        let mut all = head.spelled();
+        for (_, value) in &mut all {
+            *value = own(value);
+        }
         let size = |(key, value): &(HeaderKey, HeaderValue)| {
-            2 * key.wire().len() + value.len() + size_of_val(key) + size_of_val(value)
+            2 * key.wire().len() + value.len() + size_of_val(key) + size_of_val(value) + SHARED
         };
         let head_size = all.iter().map(size).sum();
         let (headers, once): (Vec<_>, Vec<_>) = all
@@ -44,7 +50,7 @@ impl Capture {
             .partition(|(key, _)| is_sent_again(key.name()));
         Some(Capture {
             kept: Kept {
-                cuts: key.cuts.clone(),
+                cuts: key.cuts,
                 status: head.status(),
                 headers: headers.into(),
                 once: once.into(),
@@ -77,6 +83,12 @@ impl Capture {
     }
 }
 
+/// The value in an allocation of its own: as it came it holds on to the whole buffer that was read from the upstream.
+fn own(value: &HeaderValue) -> HeaderValue {
+    // What was a value before is one again.
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
+}
+
 /// Whether a header is also that of later answers: not if it is about one connection, one exchange or how often somebody called.
 fn is_sent_again(name: &HeaderName) -> bool {
     const KEEP_ALIVE: &str = "keep-alive";
@@ -98,4 +110,41 @@ fn is_sent_again(name: &HeaderName) -> bool {
         && text != TRAILERS
         && !text.contains("ratelimit-remaining")
         && !own.iter().any(|key| key.name() == name)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http::StatusCode;
+    use silverback_plugin::exchange::Head;
+
+    use super::*;
+
+    #[test]
+    fn what_was_read_from_the_upstream_is_not_held_on_to() {
+        let read = Bytes::from(vec![b'x'; 4096]);
+        let mut head = Head {
+            status: StatusCode::OK,
+            ..Head::default()
+        };
+        let value = HeaderValue::from_maybe_shared(read.slice(..10)).unwrap();
+        head.headers.insert("x-a", value.clone());
+        head.headers.insert(header::CONNECTION, value);
+        let key = Key {
+            digest: [1; 32],
+            cuts: [2; 32],
+        };
+        let terms = Terms {
+            at: 0,
+            ttl: 1,
+            until: None,
+            must_revalidate: false,
+            bare_request: true,
+        };
+        let kept = Capture::begin(&head, &key, &terms).unwrap().end();
+        drop(head);
+        assert!(read.is_unique());
+        assert_eq!(kept.headers[0].1, "xxxxxxxxxx");
+        assert!(kept.head_size > 2 * (10 + SHARED));
+    }
 }

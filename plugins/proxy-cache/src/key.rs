@@ -27,15 +27,15 @@ pub(crate) struct KeyMaker {
 pub(crate) struct Key {
     /// The SHA-256.
     pub(crate) digest: Digest,
-    /// Where what it was made from was cut.
-    pub(crate) cuts: Cuts,
+    /// The SHA-256 of where what it was made from was cut: of one length however many arguments there were, for it is kept with the answer.
+    pub(crate) cuts: Digest,
 }
 
 /// A SHA-256.
 pub(crate) type Digest = [u8; 32];
 
 /// Lengths of pieces, each with what it is the length of.
-pub(crate) type Cuts = SmallVec<[u32; 8]>;
+type Cuts = SmallVec<[[u8; 4]; 8]>;
 
 /// A name, and a value where there is one.
 type Argument<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
@@ -94,7 +94,7 @@ impl KeyMaker {
         }
         Key {
             digest: sha256(&text.bytes),
-            cuts: text.cuts,
+            cuts: sha256(text.cuts.as_flattened()),
         }
     }
 }
@@ -146,7 +146,7 @@ impl Text {
     fn cut(&mut self, piece: Piece, len: usize) {
         // Nothing in a request is nearly as long.
         let len = u32::try_from(len).unwrap_or(u32::MAX) << 2;
-        self.cuts.push(len | piece as u32);
+        self.cuts.push((len | piece as u32).to_le_bytes());
     }
 
     /// Consumer and route.

@@ -13,7 +13,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use serde_json::{Map, Value, json};
 use silverback_plugin::HeaderKey;
 
-use crate::key::{Cuts, Digest};
+use crate::key::Digest;
 
 /// How much a dictionary holds: as Kong's with its default `mem_cache_size`.
 const ROOM: u64 = 128 * 1024 * 1024;
@@ -29,7 +29,7 @@ const USUAL: u64 = 16 * 1024;
 /// An answer that is kept.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
-    pub(crate) cuts: Cuts,
+    pub(crate) cuts: Digest,
     pub(crate) status: StatusCode,
     /// Headers that are sent again.
     pub(crate) headers: Box<[(HeaderKey, HeaderValue)]>,
@@ -151,7 +151,7 @@ mod tests {
 
     fn kept(body_len: usize, until: Option<SystemTime>) -> Kept {
         Kept {
-            cuts: Cuts::default(),
+            cuts: Digest::default(),
             status: StatusCode::OK,
             headers: Box::default(),
             once: Box::default(),

@@ -39,15 +39,23 @@ impl Socket {
             Some(socket) => socket,
             None => self.connect()?,
         };
+        let mut failed = None;
         for message in messages {
-            if send_one(&socket, message).await.is_err() {
+            let mut sent = send_one(&socket, message).await;
+            if sent.as_ref().is_err_and(|e| !is_too_long(e)) {
                 // The daemon may have been started anew.
                 socket = self.connect()?;
-                send_one(&socket, message).await?;
+                sent = send_one(&socket, message).await;
+            }
+            match sent {
+                Ok(()) => {}
+                // That is about this message alone.
+                Err(e) if is_too_long(&e) => drop(failed.get_or_insert(e)),
+                Err(e) => return Err(e),
             }
         }
         *kept = Some(socket);
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 
@@ -64,4 +72,9 @@ async fn send_one(socket: &UnixDatagram, message: &str) -> io::Result<()> {
     let sent = timeout(PATIENCE, socket.send(message.as_bytes())).await;
     let sent = sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     sent.map(drop)
+}
+
+/// Whether a message is longer than what the socket takes at once.
+fn is_too_long(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(libc::EMSGSIZE)
 }

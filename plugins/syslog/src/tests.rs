@@ -104,3 +104,18 @@ async fn a_daemon_that_is_started_anew_is_found() {
         std::fs::remove_file(&path).unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_message_that_is_too_long_is_the_only_one_that_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let daemon = UnixDatagram::bind(&path).unwrap();
+    let socket = Socket::new(path);
+    let batch = ["one".to_owned(), "x".repeat(8 << 20), "two".to_owned()];
+    socket.deliver(&batch).await.unwrap_err();
+    for message in ["one", "two"] {
+        let mut got = [0; 100];
+        let length = daemon.recv(&mut got).await.unwrap();
+        assert_eq!(&got[..length], message.as_bytes());
+    }
+}

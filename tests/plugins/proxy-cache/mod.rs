@@ -130,6 +130,22 @@ async fn a_body_is_not_held_back_while_it_is_being_kept() -> Outcome {
 }
 
 #[tokio::test]
+async fn an_answer_without_body_is_kept() -> Outcome {
+    let upstream = Upstream::start().await?;
+    upstream.answer(text("").header("X-Own", "1"));
+    let gateway = caching(&upstream, json!({})).await?;
+    let first = gateway.get("/").expect(200).await?;
+    is(&first, "Miss");
+    assert_eq!(first.header("Content-Length"), Some("0"));
+    let again = gateway.get("/").expect(200).await?;
+    is(&again, "Hit");
+    assert_eq!(again.header("Content-Length"), Some("0"));
+    assert_eq!(again.header("X-Own"), Some("1"));
+    assert_eq!(upstream.requests(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn half_an_answer_is_not_kept() -> Outcome {
     let upstream = Upstream::start().await?;
     upstream.answer(text("whole"));

@@ -47,6 +47,25 @@ async fn a_connection_is_kept_while_it_is_good() {
 }
 
 #[tokio::test]
+async fn what_arrived_in_part_is_not_sent_again() {
+    let (listener, port) = listener().await;
+    let sender = TcpSender::new("127.0.0.1", port, LIMIT, MINUTE);
+    sender.send(b"one\n").await.unwrap();
+    let mut first = accept(&listener).await;
+    assert_eq!(line(&mut first).await, "one\n");
+    let broken_off = tokio::spawn(async move {
+        assert_eq!(line(&mut first).await, "two\n");
+    });
+    // More than the system takes without a reader.
+    let much = [b"two\n".as_slice(), &vec![b'x'; 32 << 20]].concat();
+    let failed = sender.send(&much).await.unwrap_err();
+    assert!(matches!(failed, SendError::Send(_)), "{failed}");
+    broken_off.await.unwrap();
+    sender.send(b"three\n").await.unwrap();
+    assert_eq!(line(&mut accept(&listener).await).await, "three\n");
+}
+
+#[tokio::test]
 async fn a_connection_is_not_kept_for_longer_than_configured() {
     let (listener, port) = listener().await;
     let sender = TcpSender::new("127.0.0.1", port, LIMIT, Duration::ZERO);

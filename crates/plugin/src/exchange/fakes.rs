@@ -322,7 +322,7 @@ pub(super) struct WholeBody(pub(super) Bytes);
 impl BodySource for WholeBody {
     async fn read(&mut self, max: usize) -> Result<Bytes, PluginError> {
         if self.0.len() > max {
-            return Err(PluginError::new("the request's body is too long"));
+            return Err(PluginError::body_too_long());
         }
         Ok(self.0.clone())
     }
