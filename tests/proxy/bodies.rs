@@ -162,6 +162,13 @@ async fn a_body_over_the_limit_is_answered_413_and_not_sent_on() -> Outcome {
     let form = "application/x-www-form-urlencoded";
     let chunked = chunked.header("Content-Type", form).send().await?;
     assert_eq!(chunked.status, 413);
+    // Whoever answers itself.
+    let echo = serde_json::json!({"echo": true, "status_code": 200});
+    let service = gateway.service("echo", &upstream).paths(["/echo"]);
+    service.plugin("request-termination", echo).create().await?;
+    let call = |length| gateway.call("POST", "/echo").chunked(bytes(length));
+    call(1024).expect(200).await?;
+    call(1025).expect(413).await?;
     assert_eq!(upstream.requests(), before);
     Ok(())
 }

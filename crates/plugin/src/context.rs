@@ -125,13 +125,17 @@ impl AccessCtx<'_> {
     /// When it is longer, or longer than an earlier plugin allows ([`UpstreamEdits::limit_body`]): then the client gets that plugin's refusal,
     /// whatever is done about the error. When it cannot be read.
     pub async fn read_body(&mut self, max: usize) -> Result<Bytes, PluginError> {
-        let body = self.body.read(max).await?;
-        match &mut self.upstream.body_limit {
-            Some(limit) if body.len() as u64 > limit.most => {
-                limit.exceeded = true;
-                Err(PluginError::new("request body is longer than is allowed"))
-            }
-            _ => Ok(body),
+        let body = self.body.read(max).await;
+        let Some(limit) = &mut self.upstream.body_limit else {
+            return body;
+        };
+        limit.exceeded |= match &body {
+            Ok(body) => body.len() as u64 > limit.most,
+            Err(e) => e.is_body_too_long() && limit.most <= max as u64,
+        };
+        match limit.exceeded {
+            true => Err(PluginError::new("request body is longer than is allowed")),
+            false => body,
         }
     }
 

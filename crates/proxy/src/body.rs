@@ -48,6 +48,8 @@ enum State {
     Unread,
     Whole(Bytes),
     Lost,
+    /// Longer than anybody may send.
+    TooLong,
 }
 
 /// What became of the body in the access phase.
@@ -77,15 +79,20 @@ impl<'a> Body<'a> {
     pub(crate) fn length(&self) -> Option<u64> {
         match &self.state {
             State::Whole(body) => Some(body.len() as u64),
-            State::Unread | State::Lost => None,
+            State::Unread | State::Lost | State::TooLong => None,
         }
+    }
+
+    /// Whether it turned out to be longer than anybody may send.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self.state, State::TooLong)
     }
 
     /// Puts the session in order for proxying.
     pub(crate) async fn finish(self) -> Left {
         let body = match self.state {
             State::Unread => return Left::Intact,
-            State::Lost => return Left::Lost,
+            State::Lost | State::TooLong => return Left::Lost,
             State::Whole(body) if body.len() <= REPLAYED => return Left::Intact,
             State::Whole(body) => body,
         };
@@ -122,9 +129,9 @@ impl<'a> Body<'a> {
             None
         };
         let max = if h2 && length.is_none() {
-            max.min(self.most).min(REPLAYED)
+            max.min(REPLAYED)
         } else {
-            max.min(self.most)
+            max
         };
         if late.is_none() {
             self.session.enable_retry_buffering();
@@ -143,6 +150,10 @@ impl<'a> Body<'a> {
             let Some(piece) = piece.map_err(failed)? else {
                 break;
             };
+            if all.len() + piece.len() > self.most {
+                self.state = State::TooLong;
+                return Err(too_long());
+            }
             if all.len() + piece.len() > max {
                 return Err(PluginError::body_too_long());
             }
@@ -152,6 +163,11 @@ impl<'a> Body<'a> {
         self.state = State::Whole(all.clone());
         Ok(all)
     }
+}
+
+/// Not [`PluginError::body_too_long`], which a plugin may let pass: the request is refused whatever it does.
+fn too_long() -> PluginError {
+    PluginError::new("request body is longer than client_max_body_size")
 }
 
 fn failed(e: Box<pingora_core::Error>) -> PluginError {
@@ -165,6 +181,7 @@ impl BodySource for Body<'_> {
             State::Whole(body) if body.len() > max => Err(PluginError::body_too_long()),
             State::Whole(body) => Ok(body.clone()),
             State::Lost => Err(PluginError::new("request body could not be read")),
+            State::TooLong => Err(too_long()),
             State::Unread => self.read_all(max).await,
         }
     }

@@ -307,10 +307,11 @@ async fn phase_with_body(
     // A plugin may have read it, and put another in its place, before one came that allows less.
     let refusal = body.length().and_then(|n| x.edits.refusal_of_body(n));
     let refusal = refusal.cloned().map(Box::new);
+    let is_too_long = body.is_too_long();
     match (body.finish().await, &outcome) {
         (Left::Intact, _) => {}
         (Left::Preset(body), _) => _ = x.edits.body.get_or_insert(body),
-        (Left::Lost, Outcome::Next) => {
+        (Left::Lost, outcome) if is_too_long || matches!(outcome, Outcome::Next) => {
             session.set_keepalive(None);
             return Err(Box::new(handled(session, x, 413)));
         }
