@@ -169,13 +169,14 @@ impl ProxyHttp for Proxy {
             if x.edits.method == Some(Method::HEAD) && session.req_header().method != Method::HEAD {
                 response_headers::without_body(response)?;
             }
-            let is_empty = response_headers::has_empty_body(response, session.req_header());
+            let is_empty = x.chain().has(Phases::BODY_FILTER)
+                && response_headers::has_empty_body(response, session.req_header());
             if x.chain().has(Phases::HEADER_FILTER) {
                 responses::header_filter(session, x, response);
                 response_headers::reframe(response, session.req_header())?;
             }
             // Pingora calls no filter for a body that ends with the head.
-            if is_empty && x.chain().has(Phases::BODY_FILTER) {
+            if is_empty {
                 responses::body_filter(x, &mut None, true);
                 x.body_over = true;
             }
