@@ -42,6 +42,7 @@ mod response_ratelimiting;
 mod session;
 #[path = "standard-webhooks/mod.rs"]
 mod standard_webhooks;
+mod statsd;
 mod syslog;
 #[path = "tcp-log/mod.rs"]
 mod tcp_log;

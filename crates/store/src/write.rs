@@ -191,23 +191,22 @@ impl Writer {
 
     /// Carries a group out, but for writes that wait for what others hold: those go on by themselves.
     async fn carry_out(&self, group: Vec<Job>) {
-        let me = self.clone();
-        match self.alone.clone().try_acquire_owned() {
-            Ok(permit) if group.len() == 1 => {
-                let mut work = Box::pin(async move {
-                    let _permit = permit;
-                    drop(me.group(group, None).await);
-                });
-                if tokio::time::timeout(LOCKED, &mut work).await.is_err() {
-                    tokio::spawn(work);
-                }
+        let lone = group.len() == 1;
+        let permit = lone.then(|| self.alone.clone().try_acquire_owned().ok());
+        if let Some(permit) = permit.flatten() {
+            let me = self.clone();
+            let mut work = Box::pin(async move {
+                let _permit = permit;
+                drop(me.group(group, None).await);
+            });
+            if tokio::time::timeout(LOCKED, &mut work).await.is_err() {
+                tokio::spawn(work);
             }
-            _ => {
-                for job in self.group(group, Some(LOCKED)).await {
-                    let me = self.clone();
-                    tokio::spawn(async move { me.alone(job).await });
-                }
-            }
+            return;
+        }
+        for job in self.group(group, Some(LOCKED)).await {
+            let me = self.clone();
+            tokio::spawn(async move { me.alone(job).await });
         }
     }
 
