@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderValue, Method};
 use prost::Message as _;
-use serde_json::Value;
 use silverback_export::fields::milliseconds;
 use silverback_export::http::target;
-use silverback_export::{Deliver, HttpClient, Timeouts};
+use silverback_export::{Deliver, HttpClient, Receiver, Timeouts, receiver};
 use silverback_plugin::schema::checks::split_url;
 use silverback_plugin::{ConfigError, PluginEnv};
 
@@ -19,14 +18,9 @@ use crate::otlp::{Export, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans};
 /// How long an idle connection is kept: what OpenResty has by default.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// The most of an answer's body that goes into our log.
-const SHOWN: usize = 200;
-
 /// A request with encoded spans for its body.
 pub(crate) struct Collector {
-    client: HttpClient,
-    to: Uri,
-    headers: HeaderMap,
+    to: Receiver,
     /// An encoded [`Resource`].
     resource: Bytes,
 }
@@ -53,29 +47,26 @@ impl Collector {
             read: after(config.read_timeout),
         };
         let client = HttpClient::with_timeouts(timeouts, KEEPALIVE, true).map_err(|e| wrong(&e))?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in config.headers.iter().flatten() {
-            let name = HeaderName::try_from(name).map_err(|e| at("headers")(&e))?;
-            let value = HeaderValue::try_from(value.as_str().unwrap_or_default());
-            headers.insert(name, value.map_err(|e| at("headers")(&e))?);
-        }
+        let given = config.headers.iter().flatten();
+        let mut headers = receiver::headers(given).map_err(|e| at("headers")(&e))?;
         headers
             .entry(CONTENT_TYPE)
             .or_insert(HeaderValue::from_static("application/x-protobuf"));
-        Ok(Collector {
+        let to = Receiver {
             client,
+            method: Method::POST,
             to: to.map_err(|e| wrong(&e))?,
             headers,
+        };
+        Ok(Collector {
+            to,
             resource: resource(config, env).encode_to_vec().into(),
         })
     }
 
     /// Host and port, for the log.
     pub(crate) fn server(&self) -> String {
-        self.to
-            .authority()
-            .map(ToString::to_string)
-            .unwrap_or_default()
+        self.to.server()
     }
 
     pub(crate) fn body(&self, spans: &[Bytes]) -> Bytes {
@@ -99,22 +90,8 @@ impl Deliver for Collector {
     type Entry = Bytes;
 
     async fn deliver(&self, batch: &[Bytes]) -> Result<(), String> {
-        let mut request = Request::new(self.body(batch));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.to.clone();
-        *request.headers_mut() = self.headers.clone();
-        let answer = self.client.send(request).await;
-        let answer = answer.map_err(|e| format!("failed request to {}: {e}", self.server()))?;
-        if answer.status.as_u16() == 200 {
-            return Ok(());
-        }
-        let body = answer.body.get(..SHOWN).unwrap_or(&answer.body);
-        Err(format!(
-            "request to {} returned status code {} and body {}",
-            self.server(),
-            answer.status.as_u16(),
-            Value::from(String::from_utf8_lossy(body))
-        ))
+        let body = self.body(batch);
+        self.to.send(body, |status| status.as_u16() == 200).await
     }
 }
 
