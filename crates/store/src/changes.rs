@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::cell::Cell;
 use crate::decode::Raw;
 use crate::pool::Lease;
-use crate::write::{Job, Step};
+use crate::turns::Job;
+use crate::write::Step;
 
 /// The revision that the log statement answered.
 pub(crate) fn revision_of(rows: &[PgRow]) -> Option<i64> {

@@ -33,6 +33,7 @@ mod store;
 mod table;
 mod tags;
 mod tokens;
+mod turns;
 mod update;
 pub mod watch;
 mod write;

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, RecyclingMethod, Runtime,
+    Hook, HookError, Manager, ManagerConfig, Object, QueueMode, RecyclingMethod, Runtime,
 };
 use futures::TryStreamExt;
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
@@ -38,6 +38,8 @@ impl Pool {
         let session = cfg.session_sql();
         let inner = deadpool_postgres::Pool::builder(manager)
             .max_size(cfg.pool_size.max(2))
+            // The connection used last: its process is the one whose caches are warm.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(cfg.statement_timeout))
             .create_timeout(Some(cfg.connect_timeout))

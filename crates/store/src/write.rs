@@ -11,9 +11,8 @@
 //! A write that comes alone and inserts one row is a single statement, log and commit included: every further one would be another
 //! answer that wakes the gateway up, which takes longer than the work itself.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -27,13 +26,8 @@ use crate::changes::{Changes, revision_of};
 use crate::error::{is_conflict, is_locked};
 use crate::pool::{Lease, Pool, in_order, is_cut, plain, rows};
 use crate::sql::LOG;
+use crate::turns::{Job, Queue, Reply, Turns, lock};
 
-/// Most writes in a transaction: enough to make the flush cheap, few enough that carrying them out again is.
-const GROUP: usize = 64;
-/// How long to wait for those who have just had their answers and are likely to write again.
-const GATHER: Duration = Duration::from_millis(1);
-/// After how many groups to try that again when it was in vain.
-const PATIENCE: u32 = 32;
 /// How long a group waits for a row that others hold; half as long each time it happens again to the same group.
 const LOCKED: Duration = Duration::from_millis(200);
 /// But not less.
@@ -87,31 +81,13 @@ pub(crate) struct Written {
     pub(crate) revision: Option<i64>,
 }
 
-type Reply = Result<Written, Refusal>;
-
-/// A write that waits.
-pub(crate) struct Job {
-    pub(crate) steps: Vec<Step>,
-    /// On whose behalf.
-    pub(crate) actor: Option<Arc<str>>,
-    reply: oneshot::Sender<Reply>,
-}
-
-/// The writes that wait, and whether somebody carries them out.
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    busy: bool,
-    /// How many jobs are waited for before the next group; 0 when nobody waits.
-    wanted: usize,
-}
-
 /// Carries writes out. Its task lives only while there are any.
 #[derive(Clone)]
 pub(crate) struct Writer {
     pool: Pool,
-    queue: Arc<Mutex<Queue>>,
-    gathered: Arc<Notify>,
+    pub(crate) queue: Arc<Mutex<Queue>>,
+    /// Wakes whoever waits for more writes.
+    pub(crate) gathered: Arc<Notify>,
     /// For writes that wait alone for rows that others hold: they must not use up the connections.
     alone: Arc<Semaphore>,
     /// Whether the log keeps documents.
@@ -145,8 +121,7 @@ impl Writer {
             !std::mem::replace(&mut q.busy, true)
         };
         if start {
-            let me = self.clone();
-            tokio::spawn(async move { me.drain().await });
+            tokio::spawn(Turns::new(self.clone()).run());
         }
         answer.await.unwrap_or_else(|_| {
             Err(Refusal::Store(StoreError::Unavailable(
@@ -155,42 +130,8 @@ impl Writer {
         })
     }
 
-    async fn drain(self) {
-        let mut clear = Clear {
-            queue: &self.queue,
-            done: false,
-        };
-        let mut in_vain = 0;
-        loop {
-            let group: Vec<Job> = {
-                let mut q = lock(&self.queue);
-                let n = q.jobs.len().min(GROUP);
-                if n == 0 {
-                    q.busy = false;
-                    clear.done = true;
-                    return;
-                }
-                q.jobs.drain(..n).collect()
-            };
-            let size = group.len();
-            self.carry_out(group).await;
-            // Clients that wait for each answer before they go on come in two halves, each waiting for the other's commit, unless
-            // the next group waits for those who were just answered.
-            let wanted = (size + lock(&self.queue).jobs.len()).min(GROUP);
-            if wanted > 1 && in_vain == 0 {
-                in_vain = if self.gather(wanted).await {
-                    0
-                } else {
-                    PATIENCE
-                };
-            } else {
-                in_vain = in_vain.saturating_sub(1);
-            }
-        }
-    }
-
     /// Carries a group out, but for writes that wait for what others hold: those go on by themselves.
-    async fn carry_out(&self, group: Vec<Job>) {
+    pub(crate) async fn carry_out(&self, group: Vec<Job>) {
         let lone = group.len() == 1;
         let permit = lone.then(|| self.alone.clone().try_acquire_owned().ok());
         if let Some(permit) = permit.flatten() {
@@ -208,21 +149,6 @@ impl Writer {
             let me = self.clone();
             tokio::spawn(async move { me.alone(job).await });
         }
-    }
-
-    /// Waits a moment for that many writes. Whether they came.
-    async fn gather(&self, wanted: usize) -> bool {
-        let enough = {
-            let mut q = lock(&self.queue);
-            q.wanted = wanted;
-            q.jobs.len() >= wanted
-        };
-        let came = enough
-            || tokio::time::timeout(GATHER, self.gathered.notified())
-                .await
-                .is_ok();
-        lock(&self.queue).wanted = 0;
-        came
     }
 
     /// Carries out a write that waits for what others hold, as long as any statement may take.
@@ -432,70 +358,4 @@ enum Fail {
     Again(StoreError),
     /// It will not work.
     All(StoreError),
-}
-
-/// When the task ends in the middle (its runtime stops), whoever waits is told, and the next write starts a new task.
-struct Clear<'a> {
-    queue: &'a Mutex<Queue>,
-    /// Whether the task found nothing more to do: what is in the queue by now is another's.
-    done: bool,
-}
-
-impl Drop for Clear<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            let mut q = lock(self.queue);
-            q.jobs.clear();
-            q.busy = false;
-        }
-    }
-}
-
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(queue: &Mutex<Queue>) -> oneshot::Receiver<Reply> {
-        let (reply, answer) = oneshot::channel();
-        let mut q = lock(queue);
-        q.busy = true;
-        q.jobs.push_back(Job {
-            steps: Vec::new(),
-            actor: None,
-            reply,
-        });
-        answer
-    }
-
-    #[test]
-    fn a_task_that_ends_takes_nobody_elses_writes_with_it() {
-        let queue = Mutex::new(Queue::default());
-        let done = Clear {
-            queue: &queue,
-            done: true,
-        };
-        // The next task was started between its last look and its end.
-        let mut answer = asked(&queue);
-        drop(done);
-        assert!(lock(&queue).busy);
-        assert_eq!(lock(&queue).jobs.len(), 1);
-        assert!(matches!(
-            answer.try_recv(),
-            Err(oneshot::error::TryRecvError::Empty)
-        ));
-
-        drop(Clear {
-            queue: &queue,
-            done: false,
-        });
-        assert!(!lock(&queue).busy);
-        assert!(matches!(
-            answer.try_recv(),
-            Err(oneshot::error::TryRecvError::Closed)
-        ));
-    }
 }
