@@ -3,8 +3,11 @@
 //! No Pingora here, and no blocking: names are resolved in the background; a request waits for DNS only when nothing at all is
 //! known of a name.
 
+mod balancer;
+mod order;
 mod pool;
 mod resolver;
 
+pub use balancer::{Authority, Balancer, HashInput, NoPeer, Pick};
 pub use pool::{PickError, Pool};
 pub use resolver::{DnsConfig, Resolver, SetUpError};

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use silverback_schema::EntityDef;
 use uuid::Uuid;
 
-use crate::{Certificate, Consumer, PluginRow, Route, Service, Vault};
+use crate::{Certificate, Consumer, PluginRow, Route, Service, Target, Upstream, Vault};
 
 /// All rows that a node serves from.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -31,6 +31,12 @@ pub struct Tables {
     /// By primary key.
     #[serde(default)]
     pub vaults: HashMap<Uuid, Arc<Vault>>,
+    /// By primary key.
+    #[serde(default)]
+    pub upstreams: HashMap<Uuid, Arc<Upstream>>,
+    /// By primary key.
+    #[serde(default)]
+    pub targets: HashMap<Uuid, Arc<Target>>,
     /// Rows of plugins' entities that are looked up while serving, by entity and primary key.
     pub credentials: BTreeMap<String, HashMap<Uuid, Arc<CredentialRow>>>,
     /// Rows that plugins give out, which belong to no consumer themselves: tokens, sessions.
@@ -142,6 +148,10 @@ pub enum Row {
     Certificate(Certificate),
     /// `vaults`
     Vault(Vault),
+    /// `upstreams`
+    Upstream(Box<Upstream>),
+    /// `targets`
+    Target(Target),
     /// An entity with a lookup field whose rows are consumers' own.
     Credential(CredentialRow),
     /// An entity with a lookup field whose rows are no consumer's.
@@ -170,6 +180,8 @@ impl Tables {
             Some(Row::Plugin(r)) => drop(self.plugins.insert(id, Arc::new(r))),
             Some(Row::Certificate(r)) => drop(self.certificates.insert(id, Arc::new(r))),
             Some(Row::Vault(r)) => drop(self.vaults.insert(id, Arc::new(r))),
+            Some(Row::Upstream(r)) => drop(self.upstreams.insert(id, Arc::from(r))),
+            Some(Row::Target(r)) => drop(self.targets.insert(id, Arc::new(r))),
             Some(Row::Credential(r)) => {
                 drop(
                     self.credentials
@@ -189,6 +201,8 @@ impl Tables {
                 "plugins" => drop(self.plugins.remove(&id)),
                 "certificates" => drop(self.certificates.remove(&id)),
                 "vaults" => drop(self.vaults.remove(&id)),
+                "upstreams" => drop(self.upstreams.remove(&id)),
+                "targets" => drop(self.targets.remove(&id)),
                 other => {
                     if let Some(rows) = self.credentials.get_mut(other) {
                         rows.remove(&id);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
+use silverback_balancer::Pick;
 use silverback_plugin::{Facts, RequestView, UpstreamEdits};
 use silverback_retry::{Moment, Tries};
 use silverback_router::{Match, split_host_port};
@@ -13,6 +14,7 @@ use silverback_runtime::{Chain, Picks, RouteRuntime, ServiceRuntime, Snapshot};
 
 use crate::config::Shared;
 use crate::ids;
+use crate::target::Hashed;
 
 /// One request on its way.
 pub(crate) struct Exchange {
@@ -31,6 +33,10 @@ pub(crate) struct Exchange {
     pub(crate) target: Option<Bytes>,
     /// What was cut off the front of the path.
     pub(crate) prefix: Option<Bytes>,
+    /// The target of the present attempt, where the service has an upstream.
+    pub(crate) pick: Option<Pick>,
+    /// What decides among the targets, where they are told apart by the request.
+    pub(crate) hashed: Option<Box<Hashed>>,
     pub(crate) tries: Option<Tries>,
     /// When the present attempt began.
     pub(crate) begun: Instant,
@@ -65,6 +71,8 @@ impl Exchange {
             edits: UpstreamEdits::default(),
             target: None,
             prefix: None,
+            pick: None,
+            hashed: None,
             tries: None,
             pause: Duration::ZERO,
             exhausted: false,

@@ -23,6 +23,7 @@ mod retry;
 mod server;
 mod service;
 mod status;
+mod target;
 mod tls;
 mod upstream_headers;
 

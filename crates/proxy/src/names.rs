@@ -35,6 +35,7 @@ pub(crate) const fn wire(name: &'static str) -> Bytes {
 pub(crate) const W_CONNECTION: Bytes = wire("Connection");
 pub(crate) const W_CONTENT_LENGTH: Bytes = wire("Content-Length");
 pub(crate) const W_HOST: Bytes = wire("Host");
+pub(crate) const W_SET_COOKIE: Bytes = wire("Set-Cookie");
 pub(crate) const W_TE: Bytes = wire("TE");
 pub(crate) const W_UPGRADE: Bytes = wire("Upgrade");
 pub(crate) const W_VIA: Bytes = wire("Via");

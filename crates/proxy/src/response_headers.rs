@@ -9,6 +9,7 @@ use silverback_plugin::{HeaderKey, ResponseHead};
 
 use crate::exchange::Exchange;
 use crate::names::*;
+use crate::target::set_cookie;
 use crate::upstream_headers::joined;
 
 /// Adjusts the upstream's response.
@@ -18,6 +19,7 @@ pub(crate) fn proxied(
     x: &Exchange,
 ) -> Result<()> {
     strip_hop_by_hop(resp, client);
+    set_cookie(resp, x)?;
     let config = &x.shared.config.headers;
     if config.upstream_status {
         resp.insert_header(W_UPSTREAM_STATUS, number(resp.status.as_u16()))?;

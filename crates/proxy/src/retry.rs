@@ -1,6 +1,5 @@
 //! Attempts at the upstream: where the next one goes, and whether there is one.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue, header};
@@ -16,15 +15,14 @@ use silverback_retry::{
     Tries, retry_after,
 };
 use silverback_router::split_host_port;
+use silverback_runtime::Destination;
 use silverback_telemetry::RetryOutcome;
-use smallvec::SmallVec;
 
 use crate::exchange::{Exchange, authority, now, view};
 use crate::ids;
 use crate::names::{GRPC_PUSHBACK, IDEMPOTENCY_KEY};
+use crate::target;
 
-/// No address: the name does not resolve.
-pub(crate) const DNS: ErrorType = ErrorType::Custom("NameResolution");
 /// An answer was thrown away for another attempt.
 pub(crate) const REJECTED: ErrorType = ErrorType::Custom("RetriedStatus");
 
@@ -34,6 +32,9 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
         // Boxed, as all that is rare: the future of every request is made on the heap, and small ones cost less.
         Box::pin(tokio::time::sleep(std::mem::take(&mut x.pause))).await;
     }
+    x.begun = Instant::now();
+    x.facts.proxied.get_or_insert(x.begun);
+    let target = target::choose(session, x).await?;
     let limit = allowance(x);
     // Fields apart, so that the service can be looked at while the rest is filled.
     let Exchange {
@@ -45,6 +46,7 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
         body_sent,
         body_seen,
         begun,
+        pick,
         ..
     } = x;
     let route = route.map(|r| &snapshot.routes[r]);
@@ -53,23 +55,6 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
             ErrorType::InternalError,
             "a request without service was to be proxied",
         );
-    };
-    *begun = Instant::now();
-    facts.proxied.get_or_insert(*begun);
-    let tried: SmallVec<[SocketAddr; 4]> = facts.attempts.iter().map(|a| a.target).collect();
-    let target = match service.pool.try_pick(&tried) {
-        Some(target) => target,
-        None => match Box::pin(service.pool.pick(&tried)).await {
-            Ok(target) => target,
-            Err(e) => {
-                tracing::error!(
-                    request_id = facts.request_id(),
-                    host = service.pool.host(),
-                    "{e}"
-                );
-                return Error::e_because(DNS, "choosing a target", e);
-            }
-        },
     };
     // Each attempt takes the body from its first byte.
     *body_sent = false;
@@ -92,11 +77,17 @@ pub(crate) async fn peer(session: &Session, x: &mut Exchange) -> Result<Box<Http
                 .0
                 .to_owned(),
             None if route.preserve_host => split_host_port(authority(client)).0.to_owned(),
-            None => service.sni.clone(),
+            None => match pick {
+                Some(pick) => pick.authority.sni.clone(),
+                None => service.sni.clone(),
+            },
         };
         if sni.is_empty() && service.tls_verify {
             // Without a name Pingora would not verify at all.
-            service.pool.host().clone_into(&mut sni);
+            sni = match &service.destination {
+                Destination::Host(pool) => pool.host().to_owned(),
+                Destination::Upstream(_) => target.ip().to_string(),
+            };
         }
     }
     // From an address nothing is resolved, and nothing can fail.

@@ -22,7 +22,9 @@ use silverback_plugin::{Phases, Response};
 use crate::config::Shared;
 use crate::exchange::{Exchange, at};
 use crate::respond::{Origin, handled, respond};
-use crate::{gate, log, request, respond as responses, response_headers, retry, upstream_headers};
+use crate::{
+    gate, log, request, respond as responses, response_headers, retry, target, upstream_headers,
+};
 
 /// Serves requests from the snapshot in force. One per worker.
 pub(crate) struct Proxy {
@@ -339,13 +341,14 @@ const BODY_LIMIT: ErrorType = ErrorType::Custom("BodyLimit");
 /// What the client is told of a failure; `None` when it is not there to be told.
 fn reply_to(session: &Session, e: &Error, x: &Exchange) -> Option<(Response, Origin)> {
     let nginx = |status| Some((handled(session, x, status), Origin::Gateway));
+    let unavailable = |text| {
+        let response = Response::error(StatusCode::SERVICE_UNAVAILABLE, text);
+        Some((response, Origin::Gateway))
+    };
     match (e.etype(), e.esource()) {
-        (t, _) if *t == retry::DNS => {
-            let text = "name resolution failed";
-            Some((
-                Response::error(StatusCode::SERVICE_UNAVAILABLE, text),
-                Origin::Gateway,
-            ))
+        (t, _) if *t == target::DNS => unavailable("name resolution failed"),
+        (t, _) if *t == target::NO_PEER => {
+            unavailable("failure to get a peer from the ring-balancer")
         }
         (t, _) if *t == BODY_LIMIT => {
             let body = x.edits.body.as_ref();

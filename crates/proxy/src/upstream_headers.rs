@@ -60,7 +60,10 @@ pub(crate) fn build(
             None => value(host.as_bytes())?,
         }
     } else {
-        service.host_header.clone()
+        match &x.pick {
+            Some(pick) => pick.authority.host(service.tls).clone(),
+            None => service.host_header.clone(),
+        }
     };
     out.append_header(W_HOST, host_value)?;
     if wants_websocket(client) {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use silverback_entities::{Change, Tables};
+use silverback_entities::{Change, Row, Tables};
 use uuid::Uuid;
 
 use crate::directory::DirectoryIndex;
@@ -17,12 +17,14 @@ mod credentials;
 mod issued;
 mod routes;
 mod services;
+mod upstreams;
 
 use chains::Chains;
 use credentials::Credentials;
 use issued::IssuedRows;
 use routes::{Parts, RouteTable};
 use services::ServiceCache;
+use upstreams::Upstreams;
 
 /// Something in the configuration that cannot be served. What it concerns keeps its last good form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +42,7 @@ pub struct Problem {
 pub struct Builder {
     registries: Registries,
     tables: Tables,
+    upstreams: Upstreams,
     services: ServiceCache,
     chains: Chains,
     credentials: Credentials,
@@ -54,6 +57,7 @@ pub struct Builder {
 struct Dirty {
     everything: bool,
     services: HashSet<Uuid>,
+    upstreams: HashSet<Uuid>,
     certificates: bool,
     plugins: bool,
 }
@@ -90,6 +94,7 @@ impl Builder {
         Builder {
             registries,
             tables: Tables::default(),
+            upstreams: Upstreams::default(),
             services: ServiceCache::default(),
             chains: Chains::default(),
             credentials: Credentials::default(),
@@ -110,6 +115,10 @@ impl Builder {
         keep_equal(&before.routes, &mut self.tables.routes, |a, b| {
             a.updated_at == b.updated_at && same(a, b)
         });
+        keep_equal(&before.upstreams, &mut self.tables.upstreams, |a, b| {
+            a.updated_at == b.updated_at && same(a, b)
+        });
+        keep_equal(&before.targets, &mut self.tables.targets, same);
         keep_equal(&before.plugins, &mut self.tables.plugins, |a, b| {
             a.updated_at == b.updated_at && same(a, b)
         });
@@ -146,6 +155,15 @@ impl Builder {
                 "services" => _ = self.dirty.services.insert(change.id),
                 "routes" => self.routes.touch([change.id]),
                 "plugins" => self.dirty.plugins = true,
+                "upstreams" => _ = self.dirty.upstreams.insert(change.id),
+                "targets" => {
+                    let before = self.tables.targets.get(&change.id).map(|t| t.upstream.id);
+                    let after = match &change.row {
+                        Some(Row::Target(t)) => Some(t.upstream.id),
+                        _ => None,
+                    };
+                    self.dirty.upstreams.extend(before.into_iter().chain(after));
+                }
                 "certificates" => self.dirty.certificates = true,
                 // Certificates and plugins' configurations may refer to it.
                 "vaults" => {
@@ -220,17 +238,38 @@ impl Builder {
     /// [`Builder::settle`] builds it anew.
     pub fn build(&mut self) -> Arc<Snapshot> {
         let mut dirty = std::mem::take(&mut self.dirty);
-        if dirty.certificates {
+        let resolver = self.registries.pools.resolver();
+        if dirty.everything {
+            self.upstreams.update(&self.tables, resolver);
+        } else if !dirty.upstreams.is_empty() {
+            let changed = self
+                .upstreams
+                .refresh(&dirty.upstreams, &self.tables, resolver);
             let services = self.tables.services.values();
-            let showing = services.filter(|s| s.client_certificate.is_some());
+            let sent = services.filter(|s| changed.contains(&s.host));
+            dirty.services.extend(sent.map(|s| s.id));
+        }
+        if dirty.certificates {
+            let of_upstream = |host| {
+                self.upstreams
+                    .named(host)
+                    .and_then(|u| u.0.client_certificate)
+            };
+            let services = self.tables.services.values();
+            let showing = services.filter(|s| {
+                s.client_certificate
+                    .or_else(|| of_upstream(&s.host))
+                    .is_some()
+            });
             dirty.services.extend(showing.map(|s| s.id));
         }
         if dirty.everything {
-            self.services.update(&self.tables, &mut self.registries);
+            self.services
+                .update(&self.tables, &self.upstreams, &mut self.registries);
         }
         for id in &dirty.services {
             self.services
-                .refresh(*id, &self.tables, &mut self.registries);
+                .refresh(*id, &self.tables, &self.upstreams, &mut self.registries);
         }
         if !dirty.everything && !dirty.services.is_empty() {
             let of_service = |r: &silverback_entities::Route| {

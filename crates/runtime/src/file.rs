@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use silverback_entities::Tables;
 
 /// Raised when the form of the file changes; a file of another form is not read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Serialize)]
 struct Out<'a> {
@@ -163,7 +163,7 @@ mod tests {
     fn a_damaged_file_and_one_of_another_format_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("snapshot.json");
-        fs::write(&path, "{\"format\":1,\"tables\":{\"rev").unwrap();
+        fs::write(&path, "{\"format\":2,\"tables\":{\"rev").unwrap();
         assert!(matches!(load(&path), Err(FileError::Damaged { .. })));
         fs::write(&path, "{\"format\":99}").unwrap();
         assert!(matches!(

@@ -20,5 +20,7 @@ pub use chain::{Chain, Instance, Outcome, Picks, Step};
 pub use directory::DirectoryIndex;
 pub use engine::{Engine, EngineConfig, EngineStatus, Update};
 pub use registry::{NodeServices, Pools, Registries};
-pub use snapshot::{ClientCertificate, Current, RouteRuntime, ServiceRuntime, Snapshot};
+pub use snapshot::{
+    ClientCertificate, Current, Destination, RouteRuntime, ServiceRuntime, Snapshot,
+};
 pub use vault::Environment;

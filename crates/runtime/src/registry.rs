@@ -70,6 +70,11 @@ impl Pools {
         pool
     }
 
+    /// What names are resolved with.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
     /// Forgets pools that nobody uses.
     pub fn sweep(&mut self) {
         self.pools.retain(|_, p| p.strong_count() > 0);

@@ -11,7 +11,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use silverback_balancer::Pool;
+use silverback_balancer::{Balancer, Pool};
 use silverback_entities::{Protocol, Route, Service};
 use silverback_plugin::facts::{Consumer, Credential, Directory, Issued};
 use silverback_plugin::{RouteInfo, ServiceInfo};
@@ -230,9 +230,9 @@ pub struct ServiceRuntime {
     pub service: Arc<Service>,
     /// As plugins see it.
     pub info: ServiceInfo,
-    /// The addresses behind `host` and `port`.
-    pub pool: Arc<Pool>,
-    /// `Host` of upstream requests when the client's is not preserved: with the port unless it is the scheme's own.
+    /// Where its requests go.
+    pub destination: Destination,
+    /// `Host` of upstream requests when the client's is not preserved and no target has its own: with the port unless it is the scheme's own.
     pub host_header: HeaderValue,
     /// Whether TLS is spoken with the upstream.
     pub tls: bool,
@@ -258,6 +258,26 @@ pub struct ServiceRuntime {
     pub metrics: Arc<ServiceMetrics>,
     /// As logs show it.
     pub(crate) text: Text,
+}
+
+/// Where a service's requests go.
+#[derive(Clone)]
+pub enum Destination {
+    /// To the addresses behind its `host` and `port`.
+    Host(Arc<Pool>),
+    /// To the targets of the upstream that has its `host` for a name.
+    Upstream(Arc<Balancer>),
+}
+
+impl Destination {
+    /// Whether both are the same.
+    pub fn same(&self, other: &Destination) -> bool {
+        match (self, other) {
+            (Destination::Host(a), Destination::Host(b)) => Arc::ptr_eq(a, b),
+            (Destination::Upstream(a), Destination::Upstream(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
 }
 
 /// A certificate with its chain, and its key.

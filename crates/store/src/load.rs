@@ -77,6 +77,8 @@ enum Served {
     Plugin,
     Certificate,
     Vault,
+    Upstream,
+    Target,
     /// Looked up while serving, and a consumer's.
     Credential,
     /// Looked up while serving, and no consumer's.
@@ -91,6 +93,8 @@ fn served(table: &Table) -> Option<Served> {
         "plugins" => Some(Served::Plugin),
         "certificates" => Some(Served::Certificate),
         "vaults" => Some(Served::Vault),
+        "upstreams" => Some(Served::Upstream),
+        "targets" => Some(Served::Target),
         _ if table.def.lookup.is_some() && table.column("consumer").is_some() => {
             Some(Served::Credential)
         }
@@ -152,6 +156,8 @@ fn read(table: &Table, served: Served, row: &PgRow) -> Result<(Uuid, entities::R
         Served::Plugin => entities::Row::Plugin(typed(table, row)?),
         Served::Certificate => entities::Row::Certificate(typed(table, row)?),
         Served::Vault => entities::Row::Vault(typed(table, row)?),
+        Served::Upstream => entities::Row::Upstream(Box::new(typed(table, row)?)),
+        Served::Target => entities::Row::Target(typed(table, row)?),
         Served::Credential => entities::Row::Credential(credential(table, id, row)?),
         Served::Issued => entities::Row::Issued(issued(table, id, row)?),
     };
@@ -182,6 +188,8 @@ pub(crate) fn from_json(
         Served::Plugin => entities::Row::Plugin(typed(table, row)?),
         Served::Certificate => entities::Row::Certificate(typed(table, row)?),
         Served::Vault => entities::Row::Vault(typed(table, row)?),
+        Served::Upstream => entities::Row::Upstream(Box::new(typed(table, row)?)),
+        Served::Target => entities::Row::Target(typed(table, row)?),
         Served::Credential => {
             let row = CredentialRow::from_row(&table.def, row.clone(), expires_at);
             entities::Row::Credential(row.ok_or_else(|| {
@@ -277,6 +285,8 @@ pub(crate) async fn all(
             Served::Plugin => out.plugins = part.plugins,
             Served::Certificate => out.certificates = part.certificates,
             Served::Vault => out.vaults = part.vaults,
+            Served::Upstream => out.upstreams = part.upstreams,
+            Served::Target => out.targets = part.targets,
             Served::Credential => out.credentials.extend(part.credentials),
             Served::Issued => out.issued.extend(part.issued),
         }
@@ -311,6 +321,8 @@ async fn part(
                 drop(out.certificates.insert(id, Arc::new(r)));
             }
             Ok((id, entities::Row::Vault(r))) => drop(out.vaults.insert(id, Arc::new(r))),
+            Ok((id, entities::Row::Upstream(r))) => drop(out.upstreams.insert(id, Arc::from(r))),
+            Ok((id, entities::Row::Target(r))) => drop(out.targets.insert(id, Arc::new(r))),
             Err(e) => tracing::error!("left out: {e}"),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use silverback_entities::{Protocol, Route, Service, Tables};
+use silverback_entities::{Protocol, Ref, Route, Service, Tables};
 use silverback_plugin::ServiceInfo;
 use silverback_plugin::facts::WORKSPACE_NAME;
 use silverback_retry::{Budgets, Ceiling, Identity, Settings};
@@ -15,10 +15,11 @@ use uuid::Uuid;
 
 use super::Problem;
 use super::certificates::Pair;
+use super::upstreams::Upstreams;
 use crate::chain::Chain;
 use crate::registry::Registries;
 use crate::shown::Text;
-use crate::snapshot::{ClientCertificate, RouteParts, RouteRuntime, ServiceRuntime};
+use crate::snapshot::{ClientCertificate, Destination, RouteParts, RouteRuntime, ServiceRuntime};
 use crate::vault::Vaults;
 
 /// Whether a protocol is served by the HTTP listeners.
@@ -45,27 +46,49 @@ impl ServiceCache {
     }
 
     /// Brings the compiled services in step with the rows.
-    pub(super) fn update(&mut self, tables: &Tables, registries: &mut Registries) {
+    pub(super) fn update(
+        &mut self,
+        tables: &Tables,
+        upstreams: &Upstreams,
+        registries: &mut Registries,
+    ) {
         self.made.retain(|id, _| tables.services.contains_key(id));
         self.shown.retain(|id, _| tables.services.contains_key(id));
         self.problems
             .retain(|id, _| tables.services.contains_key(id));
         for id in tables.services.keys() {
-            self.refresh(*id, tables, registries);
+            self.refresh(*id, tables, upstreams, registries);
         }
     }
 
-    /// Brings one compiled service in step with its row, and with the certificate that it shows.
-    pub(super) fn refresh(&mut self, id: Uuid, tables: &Tables, registries: &mut Registries) {
+    /// Brings one compiled service in step with its row, with the upstream that its host names, and with the certificate that it shows.
+    pub(super) fn refresh(
+        &mut self,
+        id: Uuid,
+        tables: &Tables,
+        upstreams: &Upstreams,
+        registries: &mut Registries,
+    ) {
         let before = self.problems.remove(&id);
         let Some(row) = tables.services.get(&id) else {
             self.made.remove(&id);
             self.shown.remove(&id);
             return;
         };
-        let pair = self.pair(row, tables, &Vaults::new(&registries.environment, tables));
+        let upstream = upstreams.named(&row.host);
+        // As in Kong, a service without a certificate shows its upstream's.
+        let shown = row.client_certificate;
+        let shown = shown.or_else(|| upstream.and_then(|(u, _)| u.client_certificate));
+        let pair = shown.and_then(|certificate| {
+            let vaults = Vaults::new(&registries.environment, tables);
+            self.pair(id, certificate.id, tables, &vaults)
+        });
+        let destination = match upstream {
+            Some((_, balancer)) => Destination::Upstream(balancer.clone()),
+            None => Destination::Host(registries.pools.get(&row.host, row.port)),
+        };
         let made = self.made.get(&id);
-        if made.is_some_and(|s| Arc::ptr_eq(&s.service, row))
+        if made.is_some_and(|s| Arc::ptr_eq(&s.service, row) && s.destination.same(&destination))
             && pair.as_ref() == self.shown.get(&id)
         {
             if let Some(before) = before.filter(|_| pair.is_some()) {
@@ -77,7 +100,7 @@ impl ServiceCache {
             let parsed = pair.parse();
             parsed.map_err(|what| self.report(id, what)).ok()
         });
-        let made = Arc::new(compile(row, certificate, registries));
+        let made = Arc::new(compile(row, destination, shown, certificate, registries));
         self.made.insert(id, made);
         match pair {
             Some(pair) => drop(self.shown.insert(id, pair)),
@@ -91,10 +114,15 @@ impl ServiceCache {
     }
 
     /// What a service shows to its upstream. As in Kong it shows nothing when that cannot be had.
-    fn pair(&mut self, row: &Service, tables: &Tables, vaults: &Vaults<'_>) -> Option<Pair> {
-        let certificate = tables.certificates.get(&row.client_certificate?.id)?;
-        let pair = Pair::of(certificate, vaults);
-        pair.map_err(|what| self.report(row.id, what)).ok()
+    fn pair(
+        &mut self,
+        service: Uuid,
+        certificate: Uuid,
+        tables: &Tables,
+        vaults: &Vaults<'_>,
+    ) -> Option<Pair> {
+        let pair = Pair::of(tables.certificates.get(&certificate)?, vaults);
+        pair.map_err(|what| self.report(service, what)).ok()
     }
 
     fn report(&mut self, id: Uuid, what: String) {
@@ -173,8 +201,10 @@ fn budgets(service: &Service, chain: Option<&Chain>, registries: &Registries) ->
 
 fn compile(
     row: &Arc<Service>,
+    destination: Destination,
+    shown: Option<Ref>,
     client_certificate: Option<ClientCertificate>,
-    registries: &mut Registries,
+    registries: &Registries,
 ) -> ServiceRuntime {
     let tls = matches!(
         row.protocol,
@@ -193,7 +223,7 @@ fn compile(
         .is_ok();
     let mut group = std::collections::hash_map::DefaultHasher::new();
     (
-        &row.client_certificate,
+        shown,
         &row.ca_certificates,
         row.tls_verify,
         row.tls_verify_depth,
@@ -206,7 +236,7 @@ fn compile(
             name: row.name.clone(),
             host: row.host.clone(),
         },
-        pool: registries.pools.get(&row.host, row.port),
+        destination,
         // A host is checked when it is written: letters, digits and punctuation that a header may hold.
         host_header: HeaderValue::from_str(&host_header)
             .unwrap_or_else(|_| HeaderValue::from_static("")),

@@ -1,0 +1,260 @@
+//! Whose turn it is among the addresses of an upstream.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use xxhash_rust::xxh32::xxh32;
+
+/// Points of an address in the continuum when all have the same weight.
+const POINTS: u64 = 160;
+/// A point of the continuum that nobody has.
+const NOBODY: u32 = u32::MAX;
+/// After this time a latency that was measured counts for a third.
+const DECAY: Duration = Duration::from_secs(10);
+
+/// What is known of an address from the requests sent there. Outlives the addresses' order.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// Requests under way.
+    open: AtomicUsize,
+    /// Mean of the latest response times in seconds, as the bits of an `f64`.
+    latency: AtomicU64,
+    /// When it was measured last, in microseconds since `epoch`.
+    measured: AtomicU64,
+    epoch: Instant,
+}
+
+impl Load {
+    /// Begins with the latency of the others, so that a new address is not flooded.
+    pub(crate) fn new(latency: f64) -> Self {
+        Load {
+            open: AtomicUsize::new(0),
+            latency: AtomicU64::new(latency.to_bits()),
+            measured: AtomicU64::new(0),
+            epoch: Instant::now(),
+        }
+    }
+
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed) as u64
+    }
+
+    /// The mean, which fades while nothing is measured, together with a new measurement (0 for none).
+    pub(crate) fn latency(&self, took: f64) -> f64 {
+        let since = self.now() - self.measured.load(Ordering::Relaxed) as f64 / 1e6;
+        let weight = (-since.max(0.0) / DECAY.as_secs_f64()).exp();
+        f64::from_bits(self.latency.load(Ordering::Relaxed)) * weight + took * (1.0 - weight)
+    }
+
+    /// Takes a response time in. Of two at once one may be lost, which does not matter to a mean.
+    pub(crate) fn measure(&self, took: Duration) {
+        let mean = self.latency(took.as_secs_f64());
+        self.latency.store(mean.to_bits(), Ordering::Relaxed);
+        let now = (self.now() * 1e6) as u64;
+        self.measured.store(now, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> f64 {
+        self.epoch.elapsed().as_secs_f64()
+    }
+}
+
+/// An address with what choosing it needs.
+pub(crate) trait Candidate {
+    fn addr(&self) -> SocketAddr;
+    fn weight(&self) -> u32;
+    fn load(&self) -> &Load;
+}
+
+/// One of Kong's algorithms, made for certain addresses.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Each address as often as its weight says, spread evenly.
+    Turns(Turns),
+    /// The address of a hash (`kong/runloop/balancer/consistent_hashing.lua`): which address has the point or, where nobody has, the next
+    /// lower one. Both gateways send the same value to the same address.
+    Continuum(Box<[u32]>),
+    /// Fewest open requests, by weight.
+    LeastConnections,
+    /// Lowest latency, by weight.
+    Latency,
+}
+
+#[derive(Debug)]
+pub(crate) struct Turns {
+    /// For each address, the sum of the weights up to and with its own.
+    ends: Box<[u64]>,
+    total: u64,
+    /// A step through `0..total` that comes to every place once and leaves those visited one after the other far apart.
+    stride: u64,
+}
+
+impl Order {
+    pub(crate) fn turns<A: Candidate>(addresses: &[A]) -> Self {
+        let divisor = addresses
+            .iter()
+            .fold(0, |d, a| gcd(d, u64::from(a.weight())))
+            .max(1);
+        let ends: Box<[u64]> = addresses
+            .iter()
+            .scan(0, |sum, a| {
+                *sum += u64::from(a.weight()) / divisor;
+                Some(*sum)
+            })
+            .collect();
+        let total = ends.last().copied().unwrap_or(0);
+        // The golden ratio leaves the most even gaps.
+        let mut stride = ((total as f64 * 0.618_034) as u64).max(1);
+        while gcd(stride, total) > 1 {
+            stride += 1;
+        }
+        Order::Turns(Turns {
+            ends,
+            total,
+            stride,
+        })
+    }
+
+    /// `addresses` are in the order of their names, so that all nodes make the same. `targets` is how many targets they belong to.
+    pub(crate) fn continuum<A: Candidate>(addresses: &[A], targets: usize, slots: u32) -> Self {
+        let points = slots.max(1000);
+        let total: u64 = addresses.iter().map(|a| u64::from(a.weight())).sum();
+        let mut owners = vec![NOBODY; points as usize];
+        'all: for (n, address) in addresses.iter().enumerate() {
+            let weight = u64::from(address.weight());
+            if weight == 0 {
+                continue;
+            }
+            let share = weight as f64 / total as f64;
+            let mut entries = ((share * targets as f64 * POINTS as f64) as u64).max(1);
+            let (ip, port) = (address.addr().ip(), address.addr().port());
+            let mut i = 1;
+            while i <= entries {
+                let name = match ip {
+                    std::net::IpAddr::V4(ip) => format!("{ip}::{port} {i}"),
+                    std::net::IpAddr::V6(ip) => format!("[{ip}]::{port} {i}"),
+                };
+                let owner = &mut owners[point(name.as_bytes(), points)];
+                if *owner == NOBODY {
+                    *owner = n as u32;
+                } else {
+                    // Somebody has it: one more is tried instead.
+                    entries += 1;
+                }
+                i += 1;
+                if i > u64::from(points) {
+                    tracing::error!("an upstream has too few slots for its targets");
+                    break 'all;
+                }
+            }
+        }
+        // A point that nobody has belongs to the next lower one's owner; below the first comes the last.
+        let mut below = owners.iter().rev().copied().find(|o| *o != NOBODY);
+        for owner in &mut owners {
+            match below {
+                Some(last) if *owner == NOBODY => *owner = last,
+                _ => below = Some(*owner),
+            }
+        }
+        Order::Continuum(owners.into())
+    }
+
+    /// The number of an address: not one of `tried` if there is another. `None` when none has any weight.
+    pub(crate) fn pick<A: Candidate>(
+        &self,
+        addresses: &[A],
+        next: &AtomicU64,
+        value: &[u8],
+        tried: &[SocketAddr],
+    ) -> Option<usize> {
+        let fresh = |a: &A| a.weight() > 0 && !tried.contains(&a.addr());
+        match self {
+            Order::Turns(turns) => {
+                let n = turns.next(next)?;
+                if tried.is_empty() || fresh(&addresses[n]) {
+                    return Some(n);
+                }
+                let others = (1..addresses.len()).map(|i| (n + i) % addresses.len());
+                others
+                    .into_iter()
+                    .find(|i| fresh(&addresses[*i]))
+                    .or(Some(n))
+            }
+            Order::Continuum(owners) => {
+                let at = point(value, owners.len() as u32);
+                let first = owners[at] as usize;
+                let owner = addresses.get(first)?;
+                if tried.is_empty() || fresh(owner) {
+                    return Some(first);
+                }
+                let downwards = owners[..at].iter().rev().chain(owners[at..].iter().rev());
+                let other = downwards
+                    .map(|o| *o as usize)
+                    .find(|o| fresh(&addresses[*o]));
+                other.or(Some(first))
+            }
+            Order::LeastConnections => {
+                let score = |a: &A| (a.load().open() + 1) as f64 / f64::from(a.weight());
+                lowest(addresses, next, fresh, score)
+            }
+            Order::Latency => {
+                let score = |a: &A| a.load().latency(0.0) / f64::from(a.weight());
+                lowest(addresses, next, fresh, score)
+            }
+        }
+    }
+}
+
+impl Turns {
+    fn next(&self, next: &AtomicU64) -> Option<usize> {
+        let turn = match self.total {
+            0 => return None,
+            // A single address needs no turn, and no write to memory that all threads share.
+            1 => 0,
+            total => next.fetch_add(1, Ordering::Relaxed) % total,
+        };
+        let place = (u128::from(turn) * u128::from(self.stride) % u128::from(self.total)) as u64;
+        Some(self.ends.partition_point(|end| *end <= place))
+    }
+}
+
+/// The address with the lowest score; of several in turn.
+fn lowest<A: Candidate>(
+    addresses: &[A],
+    next: &AtomicU64,
+    fresh: impl Fn(&A) -> bool,
+    score: impl Fn(&A) -> f64,
+) -> Option<usize> {
+    let len = addresses.len();
+    let start = match len {
+        0 => return None,
+        1 => 0,
+        _ => (next.fetch_add(1, Ordering::Relaxed) % len as u64) as usize,
+    };
+    let best_of = |wanted: &dyn Fn(&A) -> bool| {
+        let in_turn = (0..len).map(|i| (start + i) % len);
+        let scored = in_turn
+            .filter(|i| wanted(&addresses[*i]))
+            .map(|i| (i, score(&addresses[i])));
+        let best = scored.reduce(|best, other| if other.1 < best.1 { other } else { best });
+        best.map(|(i, _)| i)
+    };
+    best_of(&fresh).or_else(|| best_of(&|a| a.weight() > 0))
+}
+
+fn point(value: &[u8], points: u32) -> usize {
+    (xxh32(value, 0) % points) as usize
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
