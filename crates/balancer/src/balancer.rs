@@ -4,20 +4,30 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use futures::StreamExt;
 use futures::future::join_all;
+use futures::stream;
 use http::HeaderName;
 use silverback_entities::{Algorithm, HashOn, Target, Upstream};
 
+use crate::health::{Checks, Outcome};
 use crate::order::{Candidate, Load, Order};
+use crate::probe::Probe;
 use crate::resolver::{Answer, Resolver};
 
-/// None of an upstream's targets can be asked: it has none, all have weight 0, or their names do not resolve.
+/// None of an upstream's targets can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("No peers are available")]
-pub struct NoPeer;
+pub enum NoPeer {
+    /// It has none, all have weight 0 or are unhealthy, or their names do not resolve.
+    #[error("No peers are available")]
+    None,
+    /// Too many are unhealthy.
+    #[error("Balancer is unhealthy")]
+    Unhealthy,
+}
 
 /// What of a request decides where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +61,10 @@ pub struct Balancer {
     inputs: Vec<HashInput>,
     /// In the order of their names and ports.
     targets: Vec<Goal>,
-    next: Arc<AtomicU64>,
-    loads: Arc<Mutex<Loads>>,
+    kept: Arc<Kept>,
+    checks: Option<Checks>,
+    /// Whether enough is healthy, as of that many turns of addresses.
+    healthy: (AtomicBool, AtomicU64),
     ring: ArcSwapOption<Ring>,
     /// What the names stood for last, by the target's place.
     answers: Mutex<HashMap<usize, Answer>>,
@@ -62,7 +74,15 @@ pub struct Balancer {
     me: Weak<Balancer>,
 }
 
-type Loads = BTreeMap<(SocketAddr, String), Arc<Load>>;
+/// What outlives the balancer when its upstream or a target changes.
+#[derive(Default)]
+struct Kept {
+    /// Whose turn it is.
+    next: AtomicU64,
+    loads: Mutex<BTreeMap<(SocketAddr, String), Arc<Load>>>,
+    /// How often an address became healthy or unhealthy.
+    turned: AtomicU64,
+}
 
 /// A target.
 struct Goal {
@@ -127,6 +147,8 @@ impl Authority {
 
 struct Address {
     addr: SocketAddr,
+    /// The place of its target.
+    goal: usize,
     weight: u32,
     authority: Arc<Authority>,
     load: Arc<Load>,
@@ -144,6 +166,10 @@ impl Candidate for Address {
     fn load(&self) -> &Load {
         &self.load
     }
+
+    fn is_available(&self) -> bool {
+        self.load.health.is_available()
+    }
 }
 
 /// The addresses as they are now.
@@ -154,12 +180,38 @@ struct Ring {
     until: Option<Instant>,
 }
 
+/// What is known of an upstream's targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether anybody checks.
+    pub checked: bool,
+    /// Whether requests are sent to it.
+    pub healthy: bool,
+    /// Whether the names of its targets have been looked up.
+    pub is_resolved: bool,
+    /// In the order of their names and ports.
+    pub targets: Vec<TargetState>,
+}
+
+/// What is known of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetState {
+    /// `host:port`.
+    pub target: String,
+    /// Whether its name is known to stand for something.
+    pub is_known: bool,
+    /// Its addresses, the weight of each and whether requests are sent there.
+    pub addresses: Vec<(SocketAddr, u32, bool)>,
+}
+
 /// Where an attempt goes. While it is kept the attempt counts as under way.
 pub struct Pick {
     /// The address.
     pub addr: SocketAddr,
     /// What it is called.
     pub authority: Arc<Authority>,
+    /// Where it counts how it ends.
+    load: Option<Arc<Load>>,
     _underway: Option<Underway>,
 }
 
@@ -198,8 +250,9 @@ impl Balancer {
             slots: upstream.slots.unwrap_or(10_000),
             inputs: inputs(upstream),
             targets: goals,
-            next: before.map(|b| b.next.clone()).unwrap_or_default(),
-            loads: before.map(|b| b.loads.clone()).unwrap_or_default(),
+            kept: before.map(|b| b.kept.clone()).unwrap_or_default(),
+            checks: Checks::of(upstream),
+            healthy: (AtomicBool::new(true), AtomicU64::new(u64::MAX)),
             ring: ArcSwapOption::empty(),
             answers: Mutex::default(),
             first: tokio::sync::Mutex::default(),
@@ -209,6 +262,14 @@ impl Balancer {
         });
         if balancer.targets.iter().all(|t| t.fixed.is_some()) {
             balancer.arrange(HashMap::new(), None);
+        }
+        if balancer.checks.is_some() && balancer.ring.load().is_none() {
+            // Whoever asks for its health is told of its addresses.
+            balancer.refresh();
+        }
+        if let Some(tick) = balancer.checks.as_ref().and_then(Checks::tick) {
+            let (me, probe) = (Arc::downgrade(&balancer), Probe::of(upstream));
+            balancer.resolver.runtime().spawn(check(me, probe, tick));
         }
         balancer
     }
@@ -249,12 +310,17 @@ impl Balancer {
         if self.ring.load().is_none() {
             self.resolve().await;
         }
-        self.try_pick(value, tried).unwrap_or(Err(NoPeer))
+        self.try_pick(value, tried).unwrap_or(Err(NoPeer::None))
     }
 
     fn choose(&self, ring: &Ring, value: &[u8], tried: &[SocketAddr]) -> Result<Pick, NoPeer> {
-        let n = ring.order.pick(&ring.addresses, &self.next, value, tried);
-        let address = n.and_then(|n| ring.addresses.get(n)).ok_or(NoPeer)?;
+        if self.checks.is_some() && !self.is_healthy(ring) {
+            return Err(NoPeer::Unhealthy);
+        }
+        let n = ring
+            .order
+            .pick(&ring.addresses, &self.kept.next, value, tried);
+        let address = n.and_then(|n| ring.addresses.get(n)).ok_or(NoPeer::None)?;
         let load = || address.load.clone();
         let underway = match self.algorithm {
             Algorithm::RoundRobin | Algorithm::ConsistentHashing => None,
@@ -273,6 +339,7 @@ impl Balancer {
         Ok(Pick {
             addr: address.addr,
             authority: address.authority.clone(),
+            load: self.checks.as_ref().map(|_| load()),
             _underway: underway,
         })
     }
@@ -313,7 +380,11 @@ impl Balancer {
     /// Puts the addresses in order.
     fn arrange(&self, answers: HashMap<usize, Answer>, until: Option<Instant>) {
         let mut addresses = Vec::new();
-        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loads = self
+            .kept
+            .loads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let others = loads.values().map(|l| l.latency(0.0));
         let usual = others.sum::<f64>() / loads.len().max(1) as f64;
         for (n, goal) in self.targets.iter().enumerate() {
@@ -329,6 +400,7 @@ impl Balancer {
                 let load = loads.entry((addr, goal.host.clone()));
                 addresses.push(Address {
                     addr,
+                    goal: n,
                     weight: goal.weight,
                     authority: goal.authority.clone(),
                     load: load.or_insert_with(|| Arc::new(Load::new(usual))).clone(),
@@ -351,6 +423,137 @@ impl Balancer {
             order,
             until,
         })));
+        // Counted anew at the next request.
+        self.healthy.1.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Whether more of the weight is healthy than the threshold says; counted only when an address has turned since.
+    fn is_healthy(&self, ring: &Ring) -> bool {
+        let Some(checks) = &self.checks else {
+            return true;
+        };
+        let turned = self.kept.turned.load(Ordering::Relaxed);
+        if self.healthy.1.load(Ordering::Relaxed) == turned {
+            return self.healthy.0.load(Ordering::Relaxed);
+        }
+        let weight = |a: &Address| f64::from(a.weight);
+        let total: f64 = ring.addresses.iter().map(weight).sum();
+        let available = ring.addresses.iter().filter(|a| a.is_available());
+        let available: f64 = available.map(weight).sum();
+        let healthy = total > 0.0 && available / total * 100.0 > checks.threshold;
+        self.healthy.0.store(healthy, Ordering::Relaxed);
+        self.healthy.1.store(turned, Ordering::Relaxed);
+        healthy
+    }
+
+    /// Takes in how an attempt ended.
+    pub fn ended(&self, pick: &Pick, outcome: Outcome) {
+        if let Some(load) = &pick.load {
+            self.report(load, outcome, false);
+        }
+    }
+
+    fn report(&self, load: &Load, outcome: Outcome, active: bool) {
+        let Some(checks) = &self.checks else { return };
+        let rules = if active {
+            &checks.active
+        } else {
+            &checks.passive
+        };
+        if let Some(available) = load.health.report(rules, outcome) {
+            self.turn(available, if active { "check" } else { "request" });
+        }
+    }
+
+    fn turn(&self, available: bool, by: &'static str) {
+        let health = if available { "healthy" } else { "unhealthy" };
+        tracing::warn!(upstream = &*self.name, by, "a target is {health} now");
+        self.kept.turned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An operator's word on the addresses of the target `host:port`, or on one of them, with or without a port.
+    ///
+    /// # Errors
+    /// When nobody checks, or there is no such address.
+    pub fn set_health(
+        &self,
+        target: &str,
+        address: Option<&str>,
+        healthy: bool,
+    ) -> Result<(), String> {
+        if self.checks.is_none() {
+            return Err(format!("no healthchecker found for {}", self.name));
+        }
+        let ring = self.ring.load();
+        let addresses = ring.iter().flat_map(|r| &r.addresses);
+        let is_meant = |a: &&Address| {
+            let goal = &self.targets[a.goal];
+            let is_address =
+                |text: &str| text.parse() == Ok(a.addr) || ip_of(text) == Some(a.addr.ip());
+            format!("{}:{}", goal.host, goal.port) == target && address.is_none_or(is_address)
+        };
+        let mut found = false;
+        for address in addresses.filter(is_meant) {
+            found = true;
+            if let Some(available) = address.load.health.set(healthy) {
+                self.turn(available, "operator");
+            }
+        }
+        match found {
+            true => Ok(()),
+            false => Err("target not found".to_owned()),
+        }
+    }
+
+    /// What is known of the targets.
+    pub fn health(&self) -> Health {
+        let ring = self.ring.load();
+        let ring = ring.as_deref();
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let target = |(n, goal): (usize, &Goal)| TargetState {
+            target: format!("{}:{}", goal.host, goal.port),
+            is_known: goal.fixed.is_some() || answers.contains_key(&n),
+            addresses: ring
+                .iter()
+                .flat_map(|r| &r.addresses)
+                .filter(|a| a.goal == n)
+                .map(|a| (a.addr, a.weight, a.is_available()))
+                .collect(),
+        };
+        Health {
+            checked: self.checks.is_some(),
+            healthy: match (ring, &self.checks) {
+                (Some(ring), Some(_)) => self.is_healthy(ring),
+                (ring, _) => ring.is_some_and(|r| r.addresses.iter().any(|a| a.weight > 0)),
+            },
+            is_resolved: ring.is_some(),
+            targets: self.targets.iter().enumerate().map(target).collect(),
+        }
+    }
+
+    /// Checks the addresses that are due.
+    async fn check_due(&self, probe: &Probe, now: u64) {
+        if self.ring.load().is_none() {
+            let _first = self.first.lock().await;
+            if self.ring.load().is_none() {
+                self.resolve().await;
+            }
+        }
+        let (Some(checks), Some(ring)) = (&self.checks, self.ring.load_full()) else {
+            return;
+        };
+        if ring.until.is_some_and(|until| Instant::now() >= until) {
+            self.refresh();
+        }
+        let due = ring
+            .addresses
+            .iter()
+            .filter(|a| a.weight > 0 && a.load.health.is_due(checks, now));
+        let all = stream::iter(due).for_each_concurrent(probe.concurrency, |a| async {
+            let outcome = probe.ask(a.addr, &self.targets[a.goal].host).await;
+            self.report(&a.load, outcome, true);
+        });
+        all.await;
     }
 
     /// Looks the names up again in the background.
@@ -364,6 +567,23 @@ impl Balancer {
             me.refreshing.store(false, Ordering::Release);
         });
     }
+}
+
+/// Checks the addresses of a balancer for as long as it is there.
+async fn check(balancer: Weak<Balancer>, probe: Probe, tick: Duration) {
+    loop {
+        match balancer.upgrade() {
+            Some(balancer) => balancer.check_due(&probe, clock()).await,
+            None => return,
+        }
+        tokio::time::sleep(tick).await;
+    }
+}
+
+/// Milliseconds since this process looked first.
+fn clock() -> u64 {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    START.elapsed().as_millis() as u64
 }
 
 fn goal(target: &Target, host_header: Option<&str>) -> Option<Goal> {

@@ -4,10 +4,13 @@
 //! known of a name.
 
 mod balancer;
+mod health;
 mod order;
 mod pool;
+mod probe;
 mod resolver;
 
-pub use balancer::{Authority, Balancer, HashInput, NoPeer, Pick};
+pub use balancer::{Authority, Balancer, HashInput, Health, NoPeer, Pick, TargetState};
+pub use health::Outcome;
 pub use pool::{PickError, Pool};
 pub use resolver::{DnsConfig, Resolver, SetUpError};

@@ -6,6 +6,11 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh32::xxh32;
 
+use crate::health::State;
+
+/// How many turns are looked at for an address that may be asked before the next in the list is taken: the others get the part of one that
+/// may not by their weights.
+const TURNS: usize = 8;
 /// Points of an address in the continuum when all have the same weight.
 const POINTS: u64 = 160;
 /// A point of the continuum that nobody has.
@@ -13,9 +18,11 @@ const NOBODY: u32 = u32::MAX;
 /// After this time a latency that was measured counts for a third.
 const DECAY: Duration = Duration::from_secs(10);
 
-/// What is known of an address from the requests sent there. Outlives the addresses' order.
+/// What is known of an address from checks and from the requests sent there. Outlives the addresses' order.
 #[derive(Debug)]
 pub(crate) struct Load {
+    /// Whether it answers.
+    pub(crate) health: State,
     /// Requests under way.
     open: AtomicUsize,
     /// Mean of the latest response times in seconds, as the bits of an `f64`.
@@ -29,6 +36,7 @@ impl Load {
     /// Begins with the latency of the others, so that a new address is not flooded.
     pub(crate) fn new(latency: f64) -> Self {
         Load {
+            health: State::default(),
             open: AtomicUsize::new(0),
             latency: AtomicU64::new(latency.to_bits()),
             measured: AtomicU64::new(0),
@@ -73,6 +81,8 @@ pub(crate) trait Candidate {
     fn addr(&self) -> SocketAddr;
     fn weight(&self) -> u32;
     fn load(&self) -> &Load;
+    /// Whether it may be asked.
+    fn is_available(&self) -> bool;
 }
 
 /// One of Kong's algorithms, made for certain addresses.
@@ -176,39 +186,44 @@ impl Order {
         value: &[u8],
         tried: &[SocketAddr],
     ) -> Option<usize> {
-        let fresh = |a: &A| a.weight() > 0 && !tried.contains(&a.addr());
+        let usable = |a: &A| a.weight() > 0 && a.is_available();
+        let fresh = |a: &A| usable(a) && !tried.contains(&a.addr());
         match self {
             Order::Turns(turns) => {
-                let n = turns.next(next)?;
-                if tried.is_empty() || fresh(&addresses[n]) {
-                    return Some(n);
+                for _ in 0..TURNS {
+                    let n = turns.next(next)?;
+                    if fresh(&addresses[n]) {
+                        return Some(n);
+                    }
                 }
-                let others = (1..addresses.len()).map(|i| (n + i) % addresses.len());
-                others
-                    .into_iter()
-                    .find(|i| fresh(&addresses[*i]))
-                    .or(Some(n))
+                let n = turns.next(next)?;
+                let others = || (0..addresses.len()).map(|i| (n + i) % addresses.len());
+                let find = |wanted: &dyn Fn(&A) -> bool| others().find(|i| wanted(&addresses[*i]));
+                find(&fresh).or_else(|| find(&usable))
             }
             Order::Continuum(owners) => {
                 let at = point(value, owners.len() as u32);
-                let first = owners[at] as usize;
-                let owner = addresses.get(first)?;
-                if tried.is_empty() || fresh(owner) {
-                    return Some(first);
-                }
-                let downwards = owners[..at].iter().rev().chain(owners[at..].iter().rev());
-                let other = downwards
-                    .map(|o| *o as usize)
-                    .find(|o| fresh(&addresses[*o]));
-                other.or(Some(first))
+                addresses.get(owners[at] as usize)?;
+                let downwards = || {
+                    owners[..=at]
+                        .iter()
+                        .rev()
+                        .chain(owners[at + 1..].iter().rev())
+                };
+                let find = |wanted: &dyn Fn(&A) -> bool| {
+                    downwards()
+                        .map(|o| *o as usize)
+                        .find(|o| wanted(&addresses[*o]))
+                };
+                find(&fresh).or_else(|| find(&usable))
             }
             Order::LeastConnections => {
                 let score = |a: &A| (a.load().open() + 1) as f64 / f64::from(a.weight());
-                lowest(addresses, next, fresh, score)
+                lowest(addresses, next, [&fresh, &usable], score)
             }
             Order::Latency => {
                 let score = |a: &A| a.load().latency(0.0) / f64::from(a.weight());
-                lowest(addresses, next, fresh, score)
+                lowest(addresses, next, [&fresh, &usable], score)
             }
         }
     }
@@ -227,11 +242,11 @@ impl Turns {
     }
 }
 
-/// The address with the lowest score; of several in turn.
+/// The address with the lowest score, of several in turn: of those wanted first, if there are any.
 fn lowest<A: Candidate>(
     addresses: &[A],
     next: &AtomicU64,
-    fresh: impl Fn(&A) -> bool,
+    wanted: [&dyn Fn(&A) -> bool; 2],
     score: impl Fn(&A) -> f64,
 ) -> Option<usize> {
     let len = addresses.len();
@@ -240,15 +255,13 @@ fn lowest<A: Candidate>(
         1 => 0,
         _ => (next.fetch_add(1, Ordering::Relaxed) % len as u64) as usize,
     };
-    let best_of = |wanted: &dyn Fn(&A) -> bool| {
+    wanted.into_iter().find_map(|wanted| {
         let in_turn = (0..len).map(|i| (start + i) % len);
-        let scored = in_turn
-            .filter(|i| wanted(&addresses[*i]))
-            .map(|i| (i, score(&addresses[i])));
+        let those = in_turn.filter(|i| wanted(&addresses[*i]));
+        let scored = those.map(|i| (i, score(&addresses[i])));
         let best = scored.reduce(|best, other| if other.1 < best.1 { other } else { best });
         best.map(|(i, _)| i)
-    };
-    best_of(&fresh).or_else(|| best_of(&|a| a.weight() > 0))
+    })
 }
 
 fn point(value: &[u8], points: u32) -> usize {

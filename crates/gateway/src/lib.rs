@@ -22,6 +22,7 @@ mod pg;
 mod rows;
 mod status;
 mod tokens;
+mod upstreams;
 
 pub use gateway::Gateway;
 pub use node::{Node, Stop};

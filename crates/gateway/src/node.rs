@@ -35,6 +35,7 @@ use crate::data_plane::DataPlane;
 use crate::log_level::LevelControl;
 use crate::rows::PluginRows;
 use crate::status::{NodeStatus, Parts};
+use crate::upstreams::Upstreams;
 use crate::{VERSION, declarative, identity, pg};
 
 /// How a node is to stop.
@@ -139,8 +140,11 @@ impl Node {
         let watcher = Watcher::new(&store, config.db_update_frequency);
         let anew = watcher.anew();
         let level = LevelControl::new(log, background.handle().clone());
+        let upstreams =
+            Upstreams::new(engine.current(), store.clone(), background.handle().clone());
         let listener = Listener {
             node_id,
+            upstreams: upstreams.clone(),
             updates: engine.updates(),
             datastore: datastore.clone(),
             tokens: tokens.clone(),
@@ -163,6 +167,7 @@ impl Node {
             level: level.clone(),
             background: background.handle().clone(),
             anew,
+            upstreams,
         }));
         let admin = if config.admin_listeners().is_empty() {
             Vec::new()
@@ -367,6 +372,7 @@ impl Datastore {
 /// Who hears what the store sees.
 struct Listener {
     node_id: uuid::Uuid,
+    upstreams: Upstreams,
     updates: std::sync::mpsc::Sender<Update>,
     datastore: Datastore,
     tokens: Tokens,
@@ -387,6 +393,9 @@ impl Listener {
             if catch_unwind(AssertUnwindSafe(hear)).is_err() {
                 tracing::error!(plugin = name, "panic over what another node told");
             }
+            return;
+        }
+        if self.upstreams.hear(topic, text) {
             return;
         }
         // The node that was asked did it before it told.

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use silverback_admin::{Connections, StatusSource, Timers};
+use silverback_admin::{Connections, HealthReport, StatusSource, Timers, UpstreamHealth};
 use silverback_retry::{Gauges, Settings};
 use silverback_runtime::EngineStatus;
 use silverback_store::watch::Anew;
 use silverback_telemetry::logging::LoggingError;
 use silverback_telemetry::{Family, Registry};
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use crate::log_level::LevelControl;
+use crate::upstreams::Upstreams;
 
 /// The node as the status pages see it.
 pub(crate) struct NodeStatus {
@@ -24,6 +26,7 @@ pub(crate) struct NodeStatus {
     level: LevelControl,
     background: Handle,
     anew: Anew,
+    upstreams: Upstreams,
 }
 
 /// What [`NodeStatus`] speaks for.
@@ -42,6 +45,8 @@ pub(crate) struct Parts {
     pub(crate) background: Handle,
     /// Makes the node read its configuration anew.
     pub(crate) anew: Anew,
+    /// The upstreams in force.
+    pub(crate) upstreams: Upstreams,
 }
 
 impl NodeStatus {
@@ -55,6 +60,7 @@ impl NodeStatus {
             level: parts.level,
             background: parts.background,
             anew: parts.anew,
+            upstreams: parts.upstreams,
         }
     }
 
@@ -137,6 +143,14 @@ impl StatusSource for NodeStatus {
             running: count(runtime.num_alive_tasks()).saturating_sub(pending),
             pending,
         }
+    }
+
+    fn upstream_health(&self, upstream: Uuid) -> Option<UpstreamHealth> {
+        self.upstreams.health(upstream)
+    }
+
+    fn report_health(&self, report: &HealthReport<'_>) -> Result<(), String> {
+        self.upstreams.report(report)
     }
 
     fn log_level(&self) -> Option<&'static str> {

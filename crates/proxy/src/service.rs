@@ -17,7 +17,9 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use silverback_balancer::Outcome;
 use silverback_plugin::{Phases, Response};
+use silverback_retry::Failure;
 
 use crate::config::Shared;
 use crate::exchange::{Exchange, at};
@@ -140,6 +142,7 @@ impl ProxyHttp for Proxy {
             if let Some(attempt) = x.facts.attempts.last_mut() {
                 attempt.status = Some(status);
             }
+            target::ended(x, Outcome::Status(status));
             if retry::interesting(x, status) {
                 let failure = retry::of_response(status, &response.headers);
                 if retry::decide(session, x, failure, Some(&response.headers)) {
@@ -321,17 +324,18 @@ impl ProxyHttp for Proxy {
     }
 }
 
-fn failed(
-    session: &Session,
-    x: &mut Exchange,
-    failure: silverback_retry::Failure,
-    e: &Error,
-) -> bool {
+fn failed(session: &Session, x: &mut Exchange, failure: Failure, e: &Error) -> bool {
     tracing::error!(
         request_id = x.facts.request_id(),
         target = %x.facts.attempts.last().map(|a| a.target.to_string()).unwrap_or_default(),
         "upstream: {e}"
     );
+    match failure {
+        // The connection was old, or of the wrong kind: that says nothing about the target.
+        Failure::ResetOnReusedConnection | Failure::NotSent => {}
+        Failure::Timeout(_) => target::ended(x, Outcome::Timeout),
+        _ => target::ended(x, Outcome::TcpFailure),
+    }
     guard(|| Ok(retry::decide(session, x, failure, None))).unwrap_or(false)
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderValue, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use silverback_balancer::{Balancer, HashInput, NoPeer, Pick};
+use silverback_balancer::{Balancer, HashInput, NoPeer, Outcome, Pick};
 use silverback_plugin::{cookie, shown};
 use silverback_router::{normalize_path, strip_query};
 use silverback_runtime::Destination;
@@ -65,6 +65,15 @@ pub(crate) async fn choose(session: &Session, x: &mut Exchange) -> Result<Socket
                 .map(|pick| to(x, pick))
                 .map_err(|e| none(x, &balancer, e))
         }
+    }
+}
+
+/// Takes in how the present attempt ended, for the health of its target.
+pub(crate) fn ended(x: &Exchange, outcome: Outcome) {
+    if let (Some(pick), Some(Destination::Upstream(balancer))) =
+        (&x.pick, x.service().map(|s| &s.destination))
+    {
+        balancer.ended(pick, outcome);
     }
 }
 

@@ -308,6 +308,7 @@ impl Builder {
             routes,
             global: self.chains.global(),
             directory: self.directory.clone(),
+            upstreams: self.upstreams.all(),
         });
         self.chains.sweep();
         self.registries.pools.sweep();

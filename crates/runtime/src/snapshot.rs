@@ -1,6 +1,7 @@
 //! What a node serves from: the configuration, compiled.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::ops::Index;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub global: Arc<Chain>,
     /// Consumers and credentials.
     pub directory: DirectoryIndex,
+    /// Upstreams by primary key.
+    pub upstreams: Arc<HashMap<Uuid, Arc<Balancer>>>,
 }
 
 impl Directory for Snapshot {

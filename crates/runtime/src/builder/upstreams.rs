@@ -12,6 +12,8 @@ use uuid::Uuid;
 pub(super) struct Upstreams {
     made: HashMap<Uuid, Made>,
     by_name: HashMap<String, Uuid>,
+    /// For snapshots.
+    shared: Arc<HashMap<Uuid, Arc<Balancer>>>,
 }
 
 struct Made {
@@ -22,6 +24,11 @@ struct Made {
 }
 
 impl Upstreams {
+    /// All of them.
+    pub(super) fn all(&self) -> Arc<HashMap<Uuid, Arc<Balancer>>> {
+        self.shared.clone()
+    }
+
     /// The upstream of a name.
     pub(super) fn named(&self, name: &str) -> Option<(&Upstream, &Arc<Balancer>)> {
         let made = self.made.get(self.by_name.get(name)?)?;
@@ -86,6 +93,10 @@ impl Upstreams {
             }
             self.by_name.insert(row.name.clone(), *id);
             names.insert(row.name.clone());
+        }
+        if !names.is_empty() {
+            let all = self.made.iter().map(|(id, m)| (*id, m.balancer.clone()));
+            self.shared = Arc::new(all.collect());
         }
         names
     }
