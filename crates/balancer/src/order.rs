@@ -271,3 +271,211 @@ fn point(value: &[u8], points: u32) -> usize {
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake {
+        addr: SocketAddr,
+        weight: u32,
+        load: Load,
+    }
+
+    impl Candidate for Fake {
+        fn addr(&self) -> SocketAddr {
+            self.addr
+        }
+
+        fn weight(&self) -> u32 {
+            self.weight
+        }
+
+        fn load(&self) -> &Load {
+            &self.load
+        }
+
+        fn is_available(&self) -> bool {
+            self.load.health.is_available()
+        }
+    }
+
+    /// Addresses with these weights, on the ports from 1 on.
+    fn fakes(weights: &[u32]) -> Vec<Fake> {
+        let fake = |(port, weight): (u16, &u32)| Fake {
+            addr: SocketAddr::from(([127, 0, 0, 1], port)),
+            weight: *weight,
+            load: Load::new(0.0),
+        };
+        (1..).zip(weights).map(fake).collect()
+    }
+
+    /// How often each is picked.
+    fn counts(order: &Order, all: &[Fake], times: usize, tried: &[SocketAddr]) -> Vec<usize> {
+        let next = AtomicU64::new(0);
+        let mut counts = vec![0; all.len()];
+        for n in 0..times {
+            if let Some(i) = order.pick(all, &next, n.to_string().as_bytes(), tried) {
+                counts[i] += 1;
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn each_has_as_many_turns_as_its_weight_says() {
+        let all = fakes(&[100, 0, 50, 250]);
+        assert_eq!(counts(&Order::turns(&all), &all, 80, &[]), [20, 0, 10, 50]);
+        let uneven = fakes(&[65_535, 1, 65_534]);
+        assert_eq!(
+            counts(&Order::turns(&uneven), &uneven, 131_070, &[]),
+            [65_535, 1, 65_534]
+        );
+    }
+
+    #[test]
+    fn turns_are_spread() {
+        let all = fakes(&[50, 50, 50, 50]);
+        let (order, next) = (Order::turns(&all), AtomicU64::new(0));
+        let picks: Vec<_> = (0..40)
+            .filter_map(|_| order.pick(&all, &next, b"", &[]))
+            .collect();
+        for four in picks.chunks(4) {
+            let mut four = four.to_vec();
+            four.sort_unstable();
+            assert_eq!(four, [0, 1, 2, 3]);
+        }
+    }
+
+    #[test]
+    fn the_others_share_the_turns_of_one_that_is_away() {
+        let all = fakes(&[100, 100, 100]);
+        all[1].load.health.set(false);
+        let shared = counts(&Order::turns(&all), &all, 300, &[]);
+        assert_eq!((shared[1], shared[0] + shared[2]), (0, 300));
+        assert!(shared[0].abs_diff(shared[2]) < 20, "{shared:?}");
+    }
+
+    #[test]
+    fn what_was_tried_is_taken_only_when_there_is_no_other() {
+        let all = fakes(&[1, 1]);
+        let orders = [
+            Order::turns(&all),
+            Order::continuum(&all, 2, 1000),
+            Order::LeastConnections,
+            Order::Latency,
+        ];
+        for order in orders {
+            assert_eq!(
+                counts(&order, &all, 10, &[all[0].addr]),
+                [0, 10],
+                "{order:?}"
+            );
+            let both = [all[0].addr, all[1].addr];
+            assert_eq!(counts(&order, &all, 10, &both).iter().sum::<usize>(), 10);
+        }
+    }
+
+    #[test]
+    fn without_weight_or_health_there_is_nobody() {
+        let away = fakes(&[1]);
+        away[0].load.health.set(false);
+        for all in [fakes(&[]), fakes(&[0, 0]), away] {
+            let orders = [
+                Order::turns(&all),
+                Order::continuum(&all, all.len(), 1000),
+                Order::LeastConnections,
+                Order::Latency,
+            ];
+            for order in orders {
+                assert_eq!(
+                    counts(&order, &all, 5, &[]).iter().sum::<usize>(),
+                    0,
+                    "{order:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_stays_where_it_is_when_another_address_goes() {
+        let all = fakes(&[100, 100, 100]);
+        let order = Order::continuum(&all, 3, 10_000);
+        let at =
+            |value: u32| order.pick(&all, &AtomicU64::new(0), value.to_string().as_bytes(), &[]);
+        let before: Vec<_> = (0..300).map(at).collect();
+        for n in 0..3 {
+            let share = before.iter().filter(|p| **p == Some(n)).count();
+            assert!((60..140).contains(&share), "{share}");
+        }
+        all[2].load.health.set(false);
+        for (value, before) in (0..300).zip(&before) {
+            if *before != Some(2) {
+                assert_eq!(at(value), *before);
+            }
+        }
+    }
+
+    #[test]
+    fn values_go_where_kong_sends_them() {
+        // Recorded from Kong 3.9.1: two targets of weight 100 at 127.0.0.1:19000 and :19001, 10,000 slots.
+        let mut all = fakes(&[100, 100]);
+        for (n, port) in [(0, 19_000), (1, 19_001)] {
+            all[n].addr.set_port(port);
+        }
+        let order = Order::continuum(&all, 2, 10_000);
+        let port = |value: &str| {
+            let n = order.pick(&all, &AtomicU64::new(0), value.as_bytes(), &[]);
+            n.map(|n| all[n].addr.port())
+        };
+        let recorded = [
+            ("/p0", 19_001),
+            ("/p2", 19_001),
+            ("/p3", 19_000),
+            ("/p5", 19_000),
+            ("/p6", 19_001),
+            ("/p7", 19_001),
+            ("/p8", 19_000),
+            ("/p9", 19_001),
+            ("", 19_001),
+        ];
+        for (value, expected) in recorded {
+            assert_eq!(port(value), Some(expected), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_fewest_open_requests_are_weighed() {
+        let all = fakes(&[100, 50]);
+        let next = AtomicU64::new(0);
+        let mut open = [0, 0];
+        for _ in 0..30 {
+            let n = Order::LeastConnections
+                .pick(&all, &next, b"", &[])
+                .unwrap_or(9);
+            all[n].load.opened();
+            open[n] += 1;
+        }
+        assert_eq!(open, [20, 10]);
+        (0..20).for_each(|_| all[0].load.closed());
+        assert_eq!(Order::LeastConnections.pick(&all, &next, b"", &[]), Some(0));
+    }
+
+    #[test]
+    fn the_fastest_is_asked_and_the_slow_ones_mean_fades_in() {
+        let all = fakes(&[100, 100]);
+        for address in &all {
+            // As if it had not been measured for a long time.
+            address
+                .load
+                .latency
+                .store(1.0_f64.to_bits(), Ordering::Relaxed);
+        }
+        all[0]
+            .load
+            .latency
+            .store(0.5_f64.to_bits(), Ordering::Relaxed);
+        assert_eq!(counts(&Order::Latency, &all, 10, &[]), [10, 0]);
+        assert!(all[0].load.latency(0.0) <= 0.5);
+    }
+}
