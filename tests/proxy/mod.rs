@@ -7,4 +7,6 @@ mod malformed;
 mod stopping;
 mod timeouts;
 pub(crate) mod tls;
+mod upstreams;
+mod upstreams_hashing;
 mod websocket;

@@ -82,10 +82,12 @@ impl NodeStatus {
             .map(|g| (g.identity.to_string(), g.balance))
             .collect();
         let timers = self.timers();
-        self.metrics.render(&[
+        let mut families = vec![
             Family::retry_budget_balances(names.iter().map(|(n, b)| (n.as_str(), *b))),
             Family::timers(timers.running, timers.pending),
-        ])
+        ];
+        families.extend(self.upstreams.metrics());
+        self.metrics.render(&families)
     }
 
     /// `GET /status` of the status API.

@@ -8,6 +8,7 @@ use silverback_admin::{AddressHealth, Health, HealthReport, TargetHealth, Upstre
 use silverback_balancer::{Health as Known, TargetState};
 use silverback_runtime::Current;
 use silverback_store::Store;
+use silverback_telemetry::Family;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -84,6 +85,40 @@ impl Upstreams {
             tracing::warn!("a target's health stays: {e}");
         }
         true
+    }
+
+    /// `kong_upstream_target_health`, where a plugin's configuration wants it shown (`kong/plugins/prometheus/exporter.lua`).
+    pub(crate) fn metrics(&self) -> Option<Family> {
+        let snapshot = self.current.load();
+        if !snapshot.upstream_health {
+            return None;
+        }
+        let mut rows = Vec::new();
+        for balancer in snapshot.upstreams.values() {
+            let known = balancer.health();
+            for (name, target) in shown(&known).targets {
+                if target.addresses.is_empty() {
+                    let row = (name.clone(), String::new(), "dns_error");
+                    rows.push((balancer.name().to_owned(), row));
+                }
+                for a in target.addresses {
+                    let state = match a.health {
+                        Health::Healthy => "healthy",
+                        Health::Unhealthy => "unhealthy",
+                        Health::Unchecked => "healthchecks_off",
+                    };
+                    let address = format!("{}:{}", a.ip, a.port);
+                    rows.push((balancer.name().to_owned(), (name.clone(), address, state)));
+                }
+            }
+        }
+        rows.sort_unstable();
+        let rows = rows.iter();
+        Some(Family::upstream_target_health(rows.map(
+            |(upstream, (target, address, state))| {
+                (upstream.as_str(), target.as_str(), address.as_str(), *state)
+            },
+        )))
     }
 
     fn set(&self, said: &Said) -> Option<Result<(), String>> {

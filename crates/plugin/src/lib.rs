@@ -258,6 +258,8 @@ pub struct MetricTerms {
     pub bandwidth: bool,
     /// Whether status codes and bytes are counted by consumer.
     pub per_consumer: bool,
+    /// Whether the health of upstreams' targets is shown among the metrics: of all, when any configuration says so.
+    pub upstream_health: bool,
 }
 
 /// What [`Handler::on_failure`] says.

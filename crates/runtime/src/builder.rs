@@ -309,6 +309,7 @@ impl Builder {
             global: self.chains.global(),
             directory: self.directory.clone(),
             upstreams: self.upstreams.all(),
+            upstream_health: self.chains.upstream_health(),
         });
         self.chains.sweep();
         self.registries.pools.sweep();

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub directory: DirectoryIndex,
     /// Upstreams by primary key.
     pub upstreams: Arc<HashMap<Uuid, Arc<Balancer>>>,
+    /// Whether their targets' health is shown among the metrics.
+    pub upstream_health: bool,
 }
 
 impl Directory for Snapshot {

@@ -16,7 +16,7 @@ record! {
         pub latency_metrics: Option<bool> = switch(),
         /// Count bytes received and sent: `kong_bandwidth_bytes`.
         pub bandwidth_metrics: Option<bool> = switch(),
-        /// Show the health of targets: `kong_upstream_target_health`. Empty as long as the gateway does not balance over targets.
+        /// Show the health of all upstreams' targets: `kong_upstream_target_health`.
         pub upstream_health_metrics: Option<bool> = switch(),
     }
 }

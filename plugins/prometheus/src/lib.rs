@@ -32,6 +32,7 @@ impl Plugin for Prometheus {
                 latency: on(config.latency_metrics),
                 bandwidth: on(config.bandwidth_metrics),
                 per_consumer: on(config.per_consumer),
+                upstream_health: on(config.upstream_health_metrics),
             },
         })
     }

@@ -58,9 +58,15 @@ fn each_setting_asks_for_its_own() {
                 ..none
             },
         ),
+        (
+            "upstream_health_metrics",
+            MetricTerms {
+                upstream_health: true,
+                ..none
+            },
+        ),
         ("status_code_metrics", none),
         ("ai_metrics", none),
-        ("upstream_health_metrics", none),
     ];
     for (setting, wanted) in cases {
         assert_eq!(terms(json!({ setting: true })), wanted, "{setting}");

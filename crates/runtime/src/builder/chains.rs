@@ -25,6 +25,8 @@ pub(super) struct Chains {
     plugins: Vec<Scoped>,
     memo: HashMap<Vec<[usize; 4]>, Weak<Chain>>,
     problems: Vec<Problem>,
+    /// Whether a configuration wants the health of targets shown.
+    upstream_health: bool,
 }
 
 /// What was made of a row.
@@ -58,6 +60,7 @@ impl Chains {
     /// Compiles the rows of `plugins`.
     pub(super) fn compile(&mut self, tables: &Tables, registries: &Registries) {
         self.problems.clear();
+        self.upstream_health = false;
         self.instances
             .retain(|id, _| tables.plugins.contains_key(id));
         self.refusing
@@ -77,6 +80,8 @@ impl Chains {
             let mut of_consumers = ByConsumer::default();
             for row in rows {
                 let i = self.instance(def, row, &vaults, registries);
+                let terms = i.handler.metric_terms();
+                self.upstream_health |= terms.is_some_and(|t| t.upstream_health);
                 scoped.take(i, &mut of_consumers);
             }
             scoped.consumer = (!of_consumers.is_empty()).then(|| Arc::new(of_consumers));
@@ -196,6 +201,11 @@ impl Chains {
             })
             .collect();
         self.share(steps)
+    }
+
+    /// Whether a configuration wants the health of targets shown.
+    pub(super) fn upstream_health(&self) -> bool {
+        self.upstream_health
     }
 
     /// Forgets chains that nobody uses.

@@ -32,6 +32,7 @@ mod credentials;
 mod measuring;
 mod refused;
 mod secrets;
+mod upstreams;
 
 record! {
     /// What the test plugin is told.

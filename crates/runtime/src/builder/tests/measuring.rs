@@ -20,6 +20,7 @@ impl Plugin for Measure {
             latency: config.mark.contains("latency"),
             bandwidth: config.mark.contains("bandwidth"),
             per_consumer: config.mark.contains("consumer"),
+            upstream_health: config.mark.contains("health"),
         }))
     }
 }
