@@ -4,13 +4,17 @@
 //! known of a name.
 
 mod balancer;
+mod checking;
+mod goal;
 mod health;
 mod order;
 mod pool;
 mod probe;
 mod resolver;
 
-pub use balancer::{Authority, Balancer, HashInput, Health, NoPeer, Pick, TargetState};
+pub use balancer::{Balancer, NoPeer, Pick};
+pub use checking::{Health, TargetState};
+pub use goal::{Authority, HashInput};
 pub use health::Outcome;
 pub use pool::{PickError, Pool};
 pub use resolver::{DnsConfig, Resolver, SetUpError};
