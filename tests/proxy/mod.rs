@@ -9,4 +9,5 @@ mod timeouts;
 pub(crate) mod tls;
 mod upstreams;
 mod upstreams_hashing;
+mod upstreams_health;
 mod websocket;

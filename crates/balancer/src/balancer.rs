@@ -17,6 +17,9 @@ use crate::order::{Candidate, Load, Order};
 use crate::probe::Probe;
 use crate::resolver::{Answer, Resolver};
 
+/// Of no number of turns.
+const NOT_COUNTED: u64 = u64::MAX;
+
 /// None of an upstream's targets can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoPeer {
@@ -38,8 +41,8 @@ pub struct Balancer {
     pub(crate) targets: Vec<Goal>,
     pub(crate) kept: Arc<Kept>,
     pub(crate) checks: Option<Checks>,
-    /// Whether enough is healthy, as of that many turns of addresses.
-    pub(crate) healthy: (AtomicBool, AtomicU64),
+    /// In the lowest bit whether enough is healthy, in the others as of how many turns of addresses.
+    pub(crate) healthy: AtomicU64,
     pub(crate) ring: ArcSwapOption<Ring>,
     /// What the names stood for last, by the target's place.
     pub(crate) answers: Mutex<HashMap<usize, Answer>>,
@@ -143,7 +146,7 @@ impl Balancer {
             targets: goals,
             kept: before.map(|b| b.kept.clone()).unwrap_or_default(),
             checks: Checks::of(upstream),
-            healthy: (AtomicBool::new(true), AtomicU64::new(u64::MAX)),
+            healthy: AtomicU64::new(NOT_COUNTED),
             ring: ArcSwapOption::empty(),
             answers: Mutex::default(),
             first: tokio::sync::Mutex::default(),
@@ -315,7 +318,7 @@ impl Balancer {
             until,
         })));
         // Counted anew at the next request.
-        self.healthy.1.store(u64::MAX, Ordering::Relaxed);
+        self.healthy.store(NOT_COUNTED, Ordering::Relaxed);
     }
 
     /// Looks the names up again in the background.

@@ -44,27 +44,29 @@ impl Balancer {
             return true;
         };
         let turned = self.kept.turned.load(Ordering::Relaxed);
-        if self.healthy.1.load(Ordering::Acquire) == turned {
-            return self.healthy.0.load(Ordering::Relaxed);
+        let counted = self.healthy.load(Ordering::Relaxed);
+        if counted >> 1 == turned {
+            return counted & 1 == 1;
         }
         let weight = |a: &Address| f64::from(a.weight);
         let total: f64 = ring.addresses.iter().map(weight).sum();
         let available = ring.addresses.iter().filter(|a| a.is_available());
         let available: f64 = available.map(weight).sum();
         let healthy = total > 0.0 && available / total * 100.0 > checks.threshold;
-        self.healthy.0.store(healthy, Ordering::Relaxed);
-        self.healthy.1.store(turned, Ordering::Release);
+        // Both in one, or two threads that count at once could leave the answer of one with the number of the other.
+        let counted = turned << 1 | u64::from(healthy);
+        self.healthy.store(counted, Ordering::Relaxed);
         healthy
     }
 
     /// Takes in how an attempt ended.
     pub fn ended(&self, pick: &Pick, outcome: Outcome) {
         if let Some(load) = &pick.load {
-            self.report(load, outcome, false);
+            self.report(pick.addr, load, outcome, false);
         }
     }
 
-    fn report(&self, load: &Load, outcome: Outcome, active: bool) {
+    fn report(&self, addr: SocketAddr, load: &Load, outcome: Outcome, active: bool) {
         let Some(checks) = &self.checks else { return };
         let rules = if active {
             &checks.active
@@ -72,13 +74,14 @@ impl Balancer {
             &checks.passive
         };
         if let Some(available) = load.health.report(rules, outcome) {
-            self.turn(available, if active { "check" } else { "request" });
+            let by = if active { "a check" } else { "requests" };
+            self.turn(addr, available, by);
         }
     }
 
-    fn turn(&self, available: bool, by: &'static str) {
+    fn turn(&self, addr: SocketAddr, available: bool, by: &'static str) {
         let health = if available { "healthy" } else { "unhealthy" };
-        tracing::warn!(upstream = &*self.name, by, "a target is {health} now");
+        tracing::warn!(upstream = &*self.name, %addr, by, "a target is {health} now");
         self.kept.turned.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -107,7 +110,7 @@ impl Balancer {
         for address in addresses.filter(is_meant) {
             found = true;
             if let Some(available) = address.load.health.set(healthy) {
-                self.turn(available, "operator");
+                self.turn(address.addr, available, "an operator");
             }
         }
         match found {
@@ -162,7 +165,7 @@ impl Balancer {
             .filter(|a| a.weight > 0 && a.load.health.is_due(checks, now));
         let all = stream::iter(due).for_each_concurrent(probe.concurrency, |a| async {
             let outcome = probe.ask(a.addr, &self.targets[a.goal].host).await;
-            self.report(&a.load, outcome, true);
+            self.report(a.addr, &a.load, outcome, true);
         });
         all.await;
     }

@@ -140,8 +140,12 @@ impl Node {
         let watcher = Watcher::new(&store, config.db_update_frequency);
         let anew = watcher.anew();
         let level = LevelControl::new(log, background.handle().clone());
-        let upstreams =
-            Upstreams::new(engine.current(), store.clone(), background.handle().clone());
+        let upstreams = Upstreams::new(
+            node_id,
+            engine.current(),
+            store.clone(),
+            background.handle(),
+        );
         let listener = Listener {
             node_id,
             upstreams: upstreams.clone(),

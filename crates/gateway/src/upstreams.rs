@@ -10,6 +10,7 @@ use silverback_runtime::Current;
 use silverback_store::Store;
 use silverback_telemetry::Family;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// The topic of the announcement.
@@ -20,6 +21,8 @@ const NO_NAME: &str = "dns server error: 3 name error";
 /// What a node tells the others when an operator says that a target is healthy or unhealthy. Each of them sets it for itself.
 #[derive(Debug, Serialize, Deserialize)]
 struct Said {
+    /// Who tells: it did it before, and may have heard something newer since.
+    node: Uuid,
     upstream: Uuid,
     target: String,
     address: Option<String>,
@@ -29,18 +32,28 @@ struct Said {
 /// The upstreams in force.
 #[derive(Clone)]
 pub(crate) struct Upstreams {
+    node: Uuid,
     current: Current,
-    store: Store,
-    background: Handle,
+    /// To the other nodes, in the order in which it was said.
+    tell: mpsc::UnboundedSender<Said>,
 }
 
 impl Upstreams {
-    /// Those of the configuration in force. What an operator says is told over the store.
-    pub(crate) fn new(current: Current, store: Store, background: Handle) -> Self {
+    /// Those of the configuration in force. What an operator says to this node is told over the store.
+    pub(crate) fn new(node: Uuid, current: Current, store: Store, background: &Handle) -> Self {
+        let (tell, mut said) = mpsc::unbounded_channel::<Said>();
+        background.spawn(async move {
+            while let Some(said) = said.recv().await {
+                let text = serde_json::json!(said).to_string();
+                if let Err(e) = store.announce(TOPIC, &text).await {
+                    tracing::error!("the other nodes do not hear of a target's health: {e}");
+                }
+            }
+        });
         Upstreams {
+            node,
             current,
-            store,
-            background,
+            tell,
         }
     }
 
@@ -56,6 +69,7 @@ impl Upstreams {
     /// When nobody checks the upstream, or it has no such target.
     pub(crate) fn report(&self, report: &HealthReport<'_>) -> Result<(), String> {
         let said = Said {
+            node: self.node,
             upstream: report.upstream,
             target: report.target.to_owned(),
             address: report.address.map(str::to_owned),
@@ -63,13 +77,8 @@ impl Upstreams {
         };
         self.set(&said)
             .unwrap_or_else(|| Err(format!("Upstream {} has no balancer", report.upstream_name)))?;
-        let store = self.store.clone();
-        self.background.spawn(async move {
-            let text = serde_json::json!(said).to_string();
-            if let Err(e) = store.announce(TOPIC, &text).await {
-                tracing::error!("the other nodes do not hear of a target's health: {e}");
-            }
-        });
+        // The task that tells ends with the node.
+        let _ = self.tell.send(said);
         Ok(())
     }
 
@@ -80,7 +89,10 @@ impl Upstreams {
         }
         let told: Result<Said, String> = serde_json::from_str(text).map_err(|e| e.to_string());
         // An upstream that this node does not know yet will be new and healthy when it does.
-        let done = told.and_then(|said| self.set(&said).unwrap_or(Ok(())));
+        let done = told.and_then(|said| match said.node == self.node {
+            true => Ok(()),
+            false => self.set(&said).unwrap_or(Ok(())),
+        });
         if let Err(e) = done {
             tracing::warn!("a target's health stays: {e}");
         }
