@@ -103,26 +103,38 @@ async fn upstream_of(call: &Call<'_>) -> Result<(Uuid, String), ApiError> {
     Ok((id, text("name").to_owned()))
 }
 
-/// What the balancer knows; of an upstream that it does not know, that nobody checks it.
+/// What the balancer knows. What it does not know (yet: a row comes to it a moment after it was written) nobody has checked, and a target of an
+/// upstream that is checked begins healthy.
 async fn or_unchecked(
     known: Option<UpstreamHealth>,
     rows: &[Map<String, Value>],
 ) -> UpstreamHealth {
-    if let Some(known) = known {
-        return known;
-    }
+    let is_new = known.is_none();
+    let mut health = known.unwrap_or(UpstreamHealth {
+        healthy: false,
+        checked: false,
+        targets: BTreeMap::new(),
+    });
     let until = Instant::now() + LOOK_UP;
-    let each = rows.iter().map(|row| async {
-        let (name, weight) = name_and_weight(row);
+    let all = rows.iter().map(name_and_weight);
+    let missing = all.filter(|(name, _)| !health.targets.contains_key(name));
+    let each = missing.map(|(name, weight)| async move {
         let health = unchecked(&name, weight, until).await;
         (name, health)
     });
-    let targets: BTreeMap<String, TargetHealth> = join_all(each).await.into_iter().collect();
-    UpstreamHealth {
-        healthy: targets.values().any(|t| !t.addresses.is_empty()),
-        checked: false,
-        targets,
+    let found = join_all(each).await;
+    for (name, mut target) in found {
+        if health.checked {
+            for a in target.addresses.iter_mut().filter(|a| a.weight > 0) {
+                a.health = Health::Healthy;
+            }
+        }
+        health.targets.insert(name, target);
     }
+    if is_new {
+        health.healthy = health.targets.values().any(|t| !t.addresses.is_empty());
+    }
+    health
 }
 
 async fn unchecked(name: &str, weight: u64, until: Instant) -> TargetHealth {
@@ -330,6 +342,34 @@ mod tests {
             weights(t.addresses.iter()),
             json!({ "total": 20, "unavailable": 10, "available": 10 })
         );
+    }
+
+    #[tokio::test]
+    async fn a_target_that_the_balancer_does_not_know_yet_begins_as_its_upstream_is() {
+        let row = |target: &str, weight: u64| {
+            Map::from_iter([
+                ("target".to_owned(), target.into()),
+                ("weight".to_owned(), weight.into()),
+            ])
+        };
+        let rows = [
+            row("10.0.0.1:80", 100),
+            row("10.0.0.2:80", 100),
+            row("10.0.0.3:80", 0),
+        ];
+        for (checked, expected) in [(true, "HEALTHY"), (false, "HEALTHCHECKS_OFF")] {
+            let known = UpstreamHealth {
+                healthy: false,
+                checked,
+                targets: BTreeMap::from([("10.0.0.1:80".to_owned(), with(&[Health::Unhealthy]))]),
+            };
+            let health = or_unchecked(Some(known), &rows).await;
+            let words = rows
+                .each_ref()
+                .map(|r| word(health.targets.get(&name_and_weight(r).0)));
+            assert_eq!(words, ["UNHEALTHY", expected, "HEALTHCHECKS_OFF"]);
+            assert!(!health.healthy, "the balancer's word");
+        }
     }
 
     #[tokio::test]
