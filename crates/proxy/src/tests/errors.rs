@@ -2,8 +2,13 @@ use super::*;
 use silverback_testkit::upstream::{Answer, Upstream};
 
 fn nobody() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    // Bound for as long as the test runs, and never listening: given back, the port would soon be another test's.
+    let socket = Box::leak(Box::new(socket));
+    socket.local_addr().unwrap().as_socket().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
