@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -13,7 +13,7 @@ use silverback_entities::{Algorithm, Target, Upstream};
 use crate::checking::check;
 use crate::goal::{Authority, Goal, HashInput, goal, inputs};
 use crate::health::Checks;
-use crate::order::{Candidate, Load, Order};
+use crate::order::{Address, Load, Order};
 use crate::probe::Probe;
 use crate::resolver::{Answer, Resolver};
 
@@ -44,9 +44,7 @@ pub struct Balancer {
     /// In the lowest bit whether enough is healthy, in the others as of how many turns of addresses.
     pub(crate) healthy: AtomicU64,
     pub(crate) ring: ArcSwapOption<Ring>,
-    /// What the names stood for last, by the target's place.
-    pub(crate) answers: Mutex<HashMap<usize, Answer>>,
-    pub(crate) first: tokio::sync::Mutex<()>,
+    first: tokio::sync::Mutex<()>,
     refreshing: AtomicBool,
     resolver: Resolver,
     me: Weak<Balancer>,
@@ -58,36 +56,10 @@ pub(crate) struct Kept {
     /// Whose turn it is.
     next: AtomicU64,
     loads: Mutex<BTreeMap<(SocketAddr, String), Arc<Load>>>,
+    /// What the names of targets stood for last.
+    pub(crate) answers: Mutex<HashMap<String, Answer>>,
     /// How often an address became healthy or unhealthy.
     pub(crate) turned: AtomicU64,
-}
-
-/// An address that a target stands for.
-pub(crate) struct Address {
-    pub(crate) addr: SocketAddr,
-    /// The place of its target.
-    pub(crate) goal: usize,
-    pub(crate) weight: u32,
-    authority: Arc<Authority>,
-    pub(crate) load: Arc<Load>,
-}
-
-impl Candidate for Address {
-    fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    fn weight(&self) -> u32 {
-        self.weight
-    }
-
-    fn load(&self) -> &Load {
-        &self.load
-    }
-
-    fn is_available(&self) -> bool {
-        self.load.health.is_available()
-    }
 }
 
 /// The addresses as they are now.
@@ -148,15 +120,12 @@ impl Balancer {
             checks: Checks::of(upstream),
             healthy: AtomicU64::new(NOT_COUNTED),
             ring: ArcSwapOption::empty(),
-            answers: Mutex::default(),
             first: tokio::sync::Mutex::default(),
             refreshing: AtomicBool::new(false),
             resolver,
             me: me.clone(),
         });
-        if balancer.targets.iter().all(|t| t.fixed.is_some()) {
-            balancer.arrange(HashMap::new(), None);
-        }
+        balancer.arrange_known();
         if balancer.checks.is_some() && balancer.ring.load().is_none() {
             // Whoever asks for its health is told of its addresses.
             balancer.refresh();
@@ -200,10 +169,7 @@ impl Balancer {
         if let Some(picked) = self.try_pick(value, tried) {
             return picked;
         }
-        let _first = self.first.lock().await;
-        if self.ring.load().is_none() {
-            self.resolve().await;
-        }
+        self.resolve_first().await;
         self.try_pick(value, tried).unwrap_or(Err(NoPeer::None))
     }
 
@@ -238,41 +204,65 @@ impl Balancer {
         })
     }
 
+    /// Looks all names up unless somebody did.
+    pub(crate) async fn resolve_first(&self) {
+        let _first = self.first.lock().await;
+        if self.ring.load().is_none() {
+            self.resolve().await;
+        }
+    }
+
     /// Looks all names up, and arranges their addresses. A name that cannot be looked up keeps what it stood for until that is stale.
-    pub(crate) async fn resolve(&self) {
-        let named = self.targets.iter().enumerate();
-        let named = named.filter(|(_, t)| t.fixed.is_none());
-        let found =
-            join_all(named.map(|(n, t)| async move { (n, self.resolver.lookup(&t.host).await) }))
-                .await;
+    async fn resolve(&self) {
+        let named = self.targets.iter().filter(|t| t.fixed.is_none());
+        let look_up = |t: &'_ Goal| {
+            let host = t.host.clone();
+            async move { (self.resolver.lookup(&host).await, host) }
+        };
+        let found = join_all(named.map(look_up)).await;
         let now = Instant::now();
         let mut until = None::<Instant>;
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        for (n, answer) in found {
+        let mut answers = self.answers();
+        for (answer, host) in found {
             let again = match answer {
                 Ok(answer) => {
                     let again = answer.valid_until;
-                    answers.insert(n, answer);
+                    answers.insert(host, answer);
                     again
                 }
                 Err(e) => {
-                    let host = &self.targets[n].host;
                     tracing::error!(upstream = &*self.name, host, "name resolution failed: {e}");
-                    if answers.get(&n).is_some_and(|a| now >= a.stale_until) {
-                        answers.remove(&n);
+                    if answers.get(&host).is_some_and(|a| now >= a.stale_until) {
+                        answers.remove(&host);
                     }
                     now + self.resolver.error_ttl()
                 }
             };
             until = Some(until.map_or(again, |u| u.min(again)));
         }
-        let known = answers.clone();
-        drop(answers);
-        self.arrange(known, until);
+        answers.retain(|host, _| self.targets.iter().any(|t| t.host == *host));
+        self.arrange(&answers, until);
+    }
+
+    /// Puts the addresses in order when none has to be looked up for that: a change of a target does not make requests wait for the names of
+    /// the others, nor fail while those cannot be looked up.
+    fn arrange_known(&self) {
+        let answers = self.answers();
+        let named = self.targets.iter().filter(|t| t.fixed.is_none());
+        let known: Option<Vec<_>> = named.map(|t| answers.get(&t.host)).collect();
+        if let Some(known) = known {
+            let until = known.iter().map(|a| a.valid_until).min();
+            self.arrange(&answers, until);
+        }
+    }
+
+    pub(crate) fn answers(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
+        let answers = self.kept.answers.lock();
+        answers.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the addresses in order.
-    fn arrange(&self, answers: HashMap<usize, Answer>, until: Option<Instant>) {
+    fn arrange(&self, answers: &HashMap<String, Answer>, until: Option<Instant>) {
         let mut addresses = Vec::new();
         let mut loads = self
             .kept
@@ -282,7 +272,7 @@ impl Balancer {
         let others = loads.values().map(|l| l.latency(0.0));
         let usual = others.sum::<f64>() / loads.len().max(1) as f64;
         for (n, goal) in self.targets.iter().enumerate() {
-            let mut ips: Vec<IpAddr> = match (goal.fixed, answers.get(&n)) {
+            let mut ips: Vec<IpAddr> = match (goal.fixed, answers.get(&goal.host)) {
                 (Some(ip), _) => vec![ip],
                 (None, Some(answer)) => answer.addresses.clone(),
                 (None, None) => Vec::new(),
@@ -331,5 +321,79 @@ impl Balancer {
             me.resolve().await;
             me.refreshing.store(false, Ordering::Release);
         });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+    use silverback_schema::{Op, complete};
+
+    use super::*;
+    use crate::DnsConfig;
+
+    fn upstream() -> Upstream {
+        let def = silverback_entities::core("upstreams").unwrap();
+        let row = json!({ "name": "up" }).as_object().unwrap().clone();
+        let row = complete(def, row, Op::Insert, 1).unwrap();
+        serde_json::from_value(row.into()).unwrap()
+    }
+
+    fn target(target: &str) -> Target {
+        let id = uuid::Uuid::nil();
+        serde_json::from_value(json!({
+            "id": id, "upstream": { "id": id }, "target": target, "weight": 1, "created_at": 1.5, "updated_at": 1.5
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn names_that_are_known_are_not_looked_up_again_because_another_target_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let hosts = dir.path().join("hosts");
+        std::fs::write(&hosts, "10.0.0.1 a.test\n").unwrap();
+        let config = DnsConfig {
+            hosts_file: hosts,
+            timeout: Duration::from_millis(100),
+            // Nobody is there to ask for other names.
+            servers: vec![SocketAddr::from(([127, 0, 0, 1], 9))],
+            ..DnsConfig::default()
+        };
+        let resolver = Resolver::new(config, tokio::runtime::Handle::current()).unwrap();
+        let (row, a) = (upstream(), target("a.test:80"));
+        let make = |targets: &[&Target], before: Option<&Balancer>| {
+            Balancer::new(&row, targets.iter().copied(), resolver.clone(), before)
+        };
+        let first = make(&[&a], None);
+        assert!(first.try_pick(b"", &[]).is_none(), "not looked up yet");
+        let addr = SocketAddr::from(([10, 0, 0, 1], 80));
+        assert_eq!(first.pick(b"", &[]).await.map(|p| p.addr), Ok(addr));
+
+        let other = target("10.0.0.2:80");
+        let second = make(&[&a, &other], Some(&first));
+        let mut picked: Vec<_> = (0..2)
+            .map(|_| {
+                second
+                    .try_pick(b"", &[])
+                    .unwrap()
+                    .unwrap()
+                    .addr
+                    .ip()
+                    .to_string()
+            })
+            .collect();
+        picked.sort();
+        assert_eq!(picked, ["10.0.0.1", "10.0.0.2"]);
+
+        let unknown = target("b.test:80");
+        let third = make(&[&a, &unknown], Some(&second));
+        assert!(
+            third.try_pick(b"", &[]).is_none(),
+            "there is a name that nobody knows"
+        );
+        assert_eq!(third.pick(b"", &[]).await.map(|p| p.addr), Ok(addr));
     }
 }

@@ -1,16 +1,16 @@
 //! The health of an upstream's targets: who is asked, what is reported, and what it means for the upstream.
 
 use std::net::SocketAddr;
+use std::sync::Weak;
 use std::sync::atomic::Ordering;
-use std::sync::{PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 
-use crate::balancer::{Address, Balancer, Pick, Ring};
+use crate::balancer::{Balancer, Pick, Ring};
 use crate::goal::{Goal, ip_of};
 use crate::health::Outcome;
-use crate::order::{Candidate, Load};
+use crate::order::{Address, Load};
 use crate::probe::Probe;
 
 /// What is known of an upstream's targets.
@@ -123,10 +123,10 @@ impl Balancer {
     pub fn health(&self) -> Health {
         let ring = self.ring.load();
         let ring = ring.as_deref();
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = self.answers();
         let target = |(n, goal): (usize, &Goal)| TargetState {
             target: format!("{}:{}", goal.host, goal.port),
-            is_known: goal.fixed.is_some() || answers.contains_key(&n),
+            is_known: goal.fixed.is_some() || answers.contains_key(&goal.host),
             addresses: ring
                 .iter()
                 .flat_map(|r| &r.addresses)
@@ -148,10 +148,7 @@ impl Balancer {
     /// Checks the addresses that are due.
     async fn check_due(&self, probe: &Probe, now: u64) {
         if self.ring.load().is_none() {
-            let _first = self.first.lock().await;
-            if self.ring.load().is_none() {
-                self.resolve().await;
-            }
+            self.resolve_first().await;
         }
         let (Some(checks), Some(ring)) = (&self.checks, self.ring.load_full()) else {
             return;

@@ -52,7 +52,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    fn new(host: &str, port: u16) -> Self {
+    pub(crate) fn new(host: &str, port: u16) -> Self {
         let has_port = host.rsplit_once(':').is_some_and(|(h, p)| {
             !p.is_empty()
                 && p.bytes().all(|b| b.is_ascii_digit())

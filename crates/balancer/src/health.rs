@@ -62,23 +62,22 @@ impl Checks {
             || n(passive.unhealthy.tcp_failures) > 0
             || n(passive.unhealthy.timeouts) > 0
             || n(passive.unhealthy.http_failures) > 0;
+        // Active and passive checks have records of their own, with the same fields.
+        macro_rules! rules {
+            ($of:ident) => {
+                Rules {
+                    good: $of.healthy.http_statuses.clone().unwrap_or_default(),
+                    bad: $of.unhealthy.http_statuses.clone().unwrap_or_default(),
+                    successes: n($of.healthy.successes),
+                    http_failures: n($of.unhealthy.http_failures),
+                    tcp_failures: n($of.unhealthy.tcp_failures),
+                    timeouts: n($of.unhealthy.timeouts),
+                }
+            };
+        }
         is_used.then(|| Checks {
-            active: Rules {
-                good: active.healthy.http_statuses.clone().unwrap_or_default(),
-                bad: active.unhealthy.http_statuses.clone().unwrap_or_default(),
-                successes: n(active.healthy.successes),
-                http_failures: n(active.unhealthy.http_failures),
-                tcp_failures: n(active.unhealthy.tcp_failures),
-                timeouts: n(active.unhealthy.timeouts),
-            },
-            passive: Rules {
-                good: passive.healthy.http_statuses.clone().unwrap_or_default(),
-                bad: passive.unhealthy.http_statuses.clone().unwrap_or_default(),
-                successes: n(passive.healthy.successes),
-                http_failures: n(passive.unhealthy.http_failures),
-                tcp_failures: n(passive.unhealthy.tcp_failures),
-                timeouts: n(passive.unhealthy.timeouts),
-            },
+            active: rules!(active),
+            passive: rules!(passive),
             healthy_every: every(active.healthy.interval),
             unhealthy_every: every(active.unhealthy.interval),
             threshold: threshold.unwrap_or(0.0),

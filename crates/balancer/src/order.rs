@@ -1,11 +1,13 @@
 //! Whose turn it is among the addresses of an upstream.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh32::xxh32;
 
+use crate::goal::Authority;
 use crate::health::State;
 
 /// How many turns are looked at for an address that may be asked before the next in the list is taken: the others get the part of one that
@@ -76,13 +78,22 @@ impl Load {
     }
 }
 
-/// An address with what choosing it needs.
-pub(crate) trait Candidate {
-    fn addr(&self) -> SocketAddr;
-    fn weight(&self) -> u32;
-    fn load(&self) -> &Load;
+/// An address that a target stands for.
+#[derive(Debug)]
+pub(crate) struct Address {
+    pub(crate) addr: SocketAddr,
+    pub(crate) weight: u32,
+    /// The place of its target.
+    pub(crate) goal: usize,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) load: Arc<Load>,
+}
+
+impl Address {
     /// Whether it may be asked.
-    fn is_available(&self) -> bool;
+    pub(crate) fn is_available(&self) -> bool {
+        self.load.health.is_available()
+    }
 }
 
 /// One of Kong's algorithms, made for certain addresses.
@@ -109,15 +120,15 @@ pub(crate) struct Turns {
 }
 
 impl Order {
-    pub(crate) fn turns<A: Candidate>(addresses: &[A]) -> Self {
+    pub(crate) fn turns(addresses: &[Address]) -> Self {
         let divisor = addresses
             .iter()
-            .fold(0, |d, a| gcd(d, u64::from(a.weight())))
+            .fold(0, |d, a| gcd(d, u64::from(a.weight)))
             .max(1);
         let ends: Box<[u64]> = addresses
             .iter()
             .scan(0, |sum, a| {
-                *sum += u64::from(a.weight()) / divisor;
+                *sum += u64::from(a.weight) / divisor;
                 Some(*sum)
             })
             .collect();
@@ -135,18 +146,18 @@ impl Order {
     }
 
     /// `addresses` are in the order of their names, so that all nodes make the same. `targets` is how many targets they belong to.
-    pub(crate) fn continuum<A: Candidate>(addresses: &[A], targets: usize, slots: u32) -> Self {
+    pub(crate) fn continuum(addresses: &[Address], targets: usize, slots: u32) -> Self {
         let points = slots.max(1000);
-        let total: u64 = addresses.iter().map(|a| u64::from(a.weight())).sum();
+        let total: u64 = addresses.iter().map(|a| u64::from(a.weight)).sum();
         let mut owners = vec![NOBODY; points as usize];
         'all: for (n, address) in addresses.iter().enumerate() {
-            let weight = u64::from(address.weight());
+            let weight = u64::from(address.weight);
             if weight == 0 {
                 continue;
             }
             let share = weight as f64 / total as f64;
             let mut entries = ((share * targets as f64 * POINTS as f64) as u64).max(1);
-            let (ip, port) = (address.addr().ip(), address.addr().port());
+            let (ip, port) = (address.addr.ip(), address.addr.port());
             let mut i = 1;
             while i <= entries {
                 let name = match ip {
@@ -179,15 +190,15 @@ impl Order {
     }
 
     /// The number of an address: not one of `tried` if there is another. `None` when none has any weight.
-    pub(crate) fn pick<A: Candidate>(
+    pub(crate) fn pick(
         &self,
-        addresses: &[A],
+        addresses: &[Address],
         next: &AtomicU64,
         value: &[u8],
         tried: &[SocketAddr],
     ) -> Option<usize> {
-        let usable = |a: &A| a.weight() > 0 && a.is_available();
-        let fresh = |a: &A| usable(a) && !tried.contains(&a.addr());
+        let usable = |a: &Address| a.weight > 0 && a.is_available();
+        let fresh = |a: &Address| usable(a) && !tried.contains(&a.addr);
         match self {
             Order::Turns(turns) => {
                 for _ in 0..TURNS {
@@ -198,7 +209,8 @@ impl Order {
                 }
                 let n = turns.next(next)?;
                 let others = || (0..addresses.len()).map(|i| (n + i) % addresses.len());
-                let find = |wanted: &dyn Fn(&A) -> bool| others().find(|i| wanted(&addresses[*i]));
+                let find =
+                    |wanted: &dyn Fn(&Address) -> bool| others().find(|i| wanted(&addresses[*i]));
                 find(&fresh).or_else(|| find(&usable))
             }
             Order::Continuum(owners) => {
@@ -210,7 +222,7 @@ impl Order {
                         .rev()
                         .chain(owners[at + 1..].iter().rev())
                 };
-                let find = |wanted: &dyn Fn(&A) -> bool| {
+                let find = |wanted: &dyn Fn(&Address) -> bool| {
                     downwards()
                         .map(|o| *o as usize)
                         .find(|o| wanted(&addresses[*o]))
@@ -218,11 +230,11 @@ impl Order {
                 find(&fresh).or_else(|| find(&usable))
             }
             Order::LeastConnections => {
-                let score = |a: &A| (a.load().open() + 1) as f64 / f64::from(a.weight());
+                let score = |a: &Address| (a.load.open() + 1) as f64 / f64::from(a.weight);
                 lowest(addresses, next, [&fresh, &usable], score)
             }
             Order::Latency => {
-                let score = |a: &A| a.load().latency(0.0) / f64::from(a.weight());
+                let score = |a: &Address| a.load.latency(0.0) / f64::from(a.weight);
                 lowest(addresses, next, [&fresh, &usable], score)
             }
         }
@@ -243,11 +255,11 @@ impl Turns {
 }
 
 /// The address with the lowest score, of several in turn: of those wanted first, if there are any.
-fn lowest<A: Candidate>(
-    addresses: &[A],
+fn lowest(
+    addresses: &[Address],
     next: &AtomicU64,
-    wanted: [&dyn Fn(&A) -> bool; 2],
-    score: impl Fn(&A) -> f64,
+    wanted: [&dyn Fn(&Address) -> bool; 2],
+    score: impl Fn(&Address) -> f64,
 ) -> Option<usize> {
     let len = addresses.len();
     let start = match len {
@@ -276,42 +288,20 @@ fn gcd(a: u64, b: u64) -> u64 {
 mod tests {
     use super::*;
 
-    struct Fake {
-        addr: SocketAddr,
-        weight: u32,
-        load: Load,
-    }
-
-    impl Candidate for Fake {
-        fn addr(&self) -> SocketAddr {
-            self.addr
-        }
-
-        fn weight(&self) -> u32 {
-            self.weight
-        }
-
-        fn load(&self) -> &Load {
-            &self.load
-        }
-
-        fn is_available(&self) -> bool {
-            self.load.health.is_available()
-        }
-    }
-
     /// Addresses with these weights, on the ports from 1 on.
-    fn fakes(weights: &[u32]) -> Vec<Fake> {
-        let fake = |(port, weight): (u16, &u32)| Fake {
+    fn fakes(weights: &[u32]) -> Vec<Address> {
+        let fake = |(port, weight): (u16, &u32)| Address {
             addr: SocketAddr::from(([127, 0, 0, 1], port)),
             weight: *weight,
-            load: Load::new(0.0),
+            goal: 0,
+            authority: Arc::new(Authority::new("127.0.0.1", port)),
+            load: Arc::new(Load::new(0.0)),
         };
         (1..).zip(weights).map(fake).collect()
     }
 
     /// How often each is picked.
-    fn counts(order: &Order, all: &[Fake], times: usize, tried: &[SocketAddr]) -> Vec<usize> {
+    fn counts(order: &Order, all: &[Address], times: usize, tried: &[SocketAddr]) -> Vec<usize> {
         let next = AtomicU64::new(0);
         let mut counts = vec![0; all.len()];
         for n in 0..times {

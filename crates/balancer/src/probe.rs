@@ -16,7 +16,6 @@ use crate::health::Outcome;
 const LONGEST: usize = 8192;
 
 /// How the targets of an upstream are checked.
-#[derive(Debug)]
 pub(crate) struct Probe {
     check: CheckType,
     timeout: Duration,
@@ -27,6 +26,8 @@ pub(crate) struct Probe {
     sni: Option<String>,
     host: Option<String>,
     verify: bool,
+    /// For checks over TLS. Made once: it reads the system's authorities.
+    connector: Option<SslConnector>,
     /// How many are made at once.
     pub(crate) concurrency: usize,
 }
@@ -45,8 +46,12 @@ impl Probe {
         } = &upstream.healthchecks.active;
         let lines = headers.iter().flatten();
         let lines = lines.flat_map(|(name, values)| values.iter().map(move |v| (name, v)));
+        let check = r#type.unwrap_or(CheckType::Http);
         Probe {
-            check: r#type.unwrap_or(CheckType::Http),
+            connector: matches!(check, CheckType::Https | CheckType::Grpcs)
+                .then(|| connector(*https_verify_certificate))
+                .flatten(),
+            check,
             // 0 is no limit to Kong, and a check that never ends is none.
             timeout: Duration::try_from_secs_f64(timeout.unwrap_or(1.0))
                 .ok()
@@ -86,12 +91,10 @@ impl Probe {
     }
 
     async fn tls(&self, stream: TcpStream, host: &str) -> std::io::Result<SslStream<TcpStream>> {
-        let mut connector = SslConnector::builder(SslMethod::tls_client())?;
-        if !self.verify {
-            connector.set_verify(SslVerifyMode::NONE);
-        }
         let name = self.sni.as_deref().unwrap_or(host);
-        let mut config = connector.build().configure()?;
+        let connector = self.connector.as_ref();
+        let connector = connector.ok_or_else(|| std::io::Error::other("TLS cannot be set up"))?;
+        let mut config = connector.configure()?;
         config.set_verify_hostname(self.verify);
         let mut stream = SslStream::new(config.into_ssl(name)?, stream)?;
         let shaken = Pin::new(&mut stream).connect().await;
@@ -118,6 +121,17 @@ impl Probe {
         }
         Ok(status(&head).map_or(Outcome::TcpFailure, Outcome::Status))
     }
+}
+
+fn connector(verify: bool) -> Option<SslConnector> {
+    let made = SslConnector::builder(SslMethod::tls_client());
+    let mut made = made
+        .inspect_err(|e| tracing::error!("checks over TLS fail: {e}"))
+        .ok()?;
+    if !verify {
+        made.set_verify(SslVerifyMode::NONE);
+    }
+    Some(made.build())
 }
 
 /// The status that a response begins with.
