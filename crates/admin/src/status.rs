@@ -1,6 +1,7 @@
 //! What the API tells about the node and only the node knows: [`StatusSource`].
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -85,6 +86,37 @@ pub struct TargetHealth {
     pub dns: String,
     /// Its addresses; none when its name cannot be resolved.
     pub addresses: Vec<AddressHealth>,
+}
+
+impl TargetHealth {
+    /// Of a target that stands for these addresses, each with its weight; none when its name cannot be resolved.
+    pub fn of(addresses: impl IntoIterator<Item = (SocketAddr, u64, Health)>) -> Self {
+        let mut dns = "dns server error: 3 name error";
+        let addresses = addresses.into_iter();
+        let addresses = addresses
+            .map(|(addr, weight, health)| {
+                dns = if addr.is_ipv4() { "A" } else { "AAAA" };
+                AddressHealth {
+                    ip: shown_ip(addr.ip()),
+                    port: addr.port(),
+                    weight,
+                    health,
+                }
+            })
+            .collect();
+        TargetHealth {
+            dns: dns.to_owned(),
+            addresses,
+        }
+    }
+}
+
+/// An address as Kong shows it.
+fn shown_ip(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{}]", ip.segments().map(|g| format!("{g:04x}")).join(":")),
+    }
 }
 
 /// An upstream as the balancer sees it.

@@ -57,7 +57,7 @@ pub(crate) struct Kept {
     next: AtomicU64,
     loads: Mutex<BTreeMap<(SocketAddr, String), Arc<Load>>>,
     /// What the names of targets stood for last.
-    pub(crate) answers: Mutex<HashMap<String, Answer>>,
+    answers: Mutex<HashMap<String, Answer>>,
     /// How often an address became healthy or unhealthy.
     pub(crate) turned: AtomicU64,
 }
@@ -256,7 +256,7 @@ impl Balancer {
         }
     }
 
-    pub(crate) fn answers(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
+    fn answers(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
         let answers = self.kept.answers.lock();
         answers.unwrap_or_else(PoisonError::into_inner)
     }

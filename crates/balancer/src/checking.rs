@@ -31,8 +31,6 @@ pub struct Health {
 pub struct TargetState {
     /// `host:port`.
     pub target: String,
-    /// Whether its name is known to stand for something.
-    pub is_known: bool,
     /// Its addresses, the weight of each and whether requests are sent there.
     pub addresses: Vec<(SocketAddr, u32, bool)>,
 }
@@ -123,10 +121,8 @@ impl Balancer {
     pub fn health(&self) -> Health {
         let ring = self.ring.load();
         let ring = ring.as_deref();
-        let answers = self.answers();
         let target = |(n, goal): (usize, &Goal)| TargetState {
             target: format!("{}:{}", goal.host, goal.port),
-            is_known: goal.fixed.is_some() || answers.contains_key(&goal.host),
             addresses: ring
                 .iter()
                 .flat_map(|r| &r.addresses)

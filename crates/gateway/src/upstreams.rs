@@ -1,10 +1,9 @@
 //! The health of upstreams' targets, as the Admin API shows and sets it, and as nodes tell each other what an operator said.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use silverback_admin::{AddressHealth, Health, HealthReport, TargetHealth, UpstreamHealth};
+use silverback_admin::{Health, HealthReport, TargetHealth, UpstreamHealth};
 use silverback_balancer::{Health as Known, TargetState};
 use silverback_runtime::Current;
 use silverback_store::Store;
@@ -15,8 +14,6 @@ use uuid::Uuid;
 
 /// The topic of the announcement.
 const TOPIC: &str = "upstream-health";
-/// Kong's words for a name that is not there.
-const NO_NAME: &str = "dns server error: 3 name error";
 
 /// What a node tells the others when an operator says that a target is healthy or unhealthy. Each of them sets it for itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -150,43 +147,26 @@ fn shown(known: &Known) -> UpstreamHealth {
 }
 
 fn target(state: &TargetState, checked: bool) -> TargetHealth {
-    let address = |(addr, weight, available): &(SocketAddr, u32, bool)| AddressHealth {
-        ip: match addr.ip() {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => {
-                let groups = ip.segments().map(|g| format!("{g:04x}"));
-                format!("[{}]", groups.join(":"))
-            }
-        },
-        port: addr.port(),
-        weight: u64::from(*weight),
-        health: match (checked && *weight > 0, available) {
+    TargetHealth::of(state.addresses.iter().map(|(addr, weight, available)| {
+        let health = match (checked && *weight > 0, available) {
             (false, _) => Health::Unchecked,
             (true, true) => Health::Healthy,
             (true, false) => Health::Unhealthy,
-        },
-    };
-    let dns = match state.addresses.first() {
-        None if state.is_known => "A",
-        None => NO_NAME,
-        Some((addr, ..)) if addr.is_ipv4() => "A",
-        Some(_) => "AAAA",
-    };
-    TargetHealth {
-        dns: dns.to_owned(),
-        addresses: state.addresses.iter().map(address).collect(),
-    }
+        };
+        (*addr, u64::from(*weight), health)
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
     fn what_nobody_checks_and_what_gets_nothing_has_no_health() {
         let state = |weight| TargetState {
             target: "10.0.0.1:80".into(),
-            is_known: true,
             addresses: vec![(SocketAddr::from(([10, 0, 0, 1], 80)), weight, false)],
         };
         let health = |weight, checked| target(&state(weight), checked).addresses[0].health;
@@ -199,10 +179,9 @@ mod tests {
     fn a_name_that_stands_for_nothing_says_so() {
         let mut state = TargetState {
             target: "a.test:80".into(),
-            is_known: false,
             addresses: Vec::new(),
         };
-        assert_eq!(target(&state, true).dns, NO_NAME);
+        assert_eq!(target(&state, true).dns, "dns server error: 3 name error");
         let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 80));
         state.addresses.push((v6, 1, true));
         let shown = target(&state, true);

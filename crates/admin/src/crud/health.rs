@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -24,8 +24,6 @@ use crate::status::{AddressHealth, Health, HealthReport, TargetHealth, UpstreamH
 const LOOK_UP: Duration = Duration::from_secs(2);
 /// Names that are looked up at once, for all requests together. The system does it on threads that nothing can stop.
 static LOOK_UPS: Semaphore = Semaphore::const_new(16);
-/// Kong's words for a name that is not there.
-const NO_NAME: &str = "dns server error: 3 name error";
 
 /// `GET /upstreams/{upstreams}/health`
 pub(super) async fn upstream(call: &Call<'_>) -> Answer {
@@ -139,44 +137,25 @@ async fn or_unchecked(
 
 async fn unchecked(name: &str, weight: u64, until: Instant) -> TargetHealth {
     let Some(parts) = split_host(name) else {
-        return unresolved();
+        return TargetHealth::of([]);
     };
     let port = parts.port.unwrap_or_default();
-    let address = |ip: String, weight: u64| AddressHealth {
-        ip,
-        port,
-        weight,
-        health: Health::Unchecked,
-    };
-    match parts.kind {
-        HostKind::Ipv4 => TargetHealth {
-            dns: "A".into(),
-            addresses: vec![address(parts.host, weight)],
-        },
-        HostKind::Ipv6 => TargetHealth {
-            dns: "AAAA".into(),
-            addresses: vec![address(parts.host, weight)],
-        },
-        HostKind::Name => {
-            let host = parts.host;
-            let look_up = async move {
-                let found = tokio::net::lookup_host((host.as_str(), port)).await?;
-                Ok::<_, io::Error>(found.map(|a| a.ip()).collect::<Vec<IpAddr>>())
-            };
-            let Some(Ok(ips)) = limited(&LOOK_UPS, until, look_up).await else {
-                return unresolved();
-            };
-            let v4 = ips.iter().any(IpAddr::is_ipv4);
-            TargetHealth {
-                dns: if v4 { "A" } else { "AAAA" }.into(),
-                addresses: ips
-                    .into_iter()
-                    .filter(|ip| ip.is_ipv4() == v4)
-                    .map(|ip| address(shown_ip(ip), weight))
-                    .collect(),
-            }
-        }
+    let address = |ip| (SocketAddr::new(ip, port), weight, Health::Unchecked);
+    let host = parts.host;
+    if parts.kind != HostKind::Name {
+        let bare = host.trim_matches(['[', ']']).parse();
+        return TargetHealth::of(bare.map(address));
     }
+    let look_up = async move {
+        let found = tokio::net::lookup_host((host.as_str(), port)).await?;
+        Ok::<_, io::Error>(found.map(|a| a.ip()).collect::<Vec<IpAddr>>())
+    };
+    let Some(Ok(ips)) = limited(&LOOK_UPS, until, look_up).await else {
+        return TargetHealth::of([]);
+    };
+    let v4 = ips.iter().any(IpAddr::is_ipv4);
+    let ips = ips.into_iter().filter(|ip| ip.is_ipv4() == v4);
+    TargetHealth::of(ips.map(address))
 }
 
 /// Does something when one of few places is free, and waits for it no longer than that. It keeps its place until it ends, whether or not
@@ -196,21 +175,6 @@ async fn limited<T: Send + 'static>(
         tokio::spawn(work).await.ok()
     };
     tokio::time::timeout_at(until, done).await.ok().flatten()
-}
-
-fn unresolved() -> TargetHealth {
-    TargetHealth {
-        dns: NO_NAME.into(),
-        addresses: Vec::new(),
-    }
-}
-
-fn shown_ip(ip: IpAddr) -> String {
-    let full = |ip: Ipv6Addr| ip.segments().map(|g| format!("{g:04x}")).join(":");
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{}]", full(ip)),
-    }
 }
 
 fn name_and_weight(row: &Map<String, Value>) -> (String, u64) {
@@ -378,10 +342,8 @@ mod tests {
         let t = unchecked(name, 7, Instant::now()).await;
         assert_eq!(t.dns, "AAAA");
         assert_eq!((t.addresses[0].port, t.addresses[0].weight), (80, 7));
-        assert_eq!(
-            shown_ip("::1".parse::<IpAddr>().unwrap_or(IpAddr::V4([0; 4].into()))),
-            t.addresses[0].ip
-        );
+        let full = "[0000:0000:0000:0000:0000:0000:0000:0001]";
+        assert_eq!(t.addresses[0].ip, full);
     }
 
     #[tokio::test]
